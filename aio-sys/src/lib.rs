@@ -1,0 +1,1 @@
+//! The C surface of QEMU's event loop.

@@ -1,0 +1,1 @@
+//! An async executor that lives inside QEMU's main loop.
