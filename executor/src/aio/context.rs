@@ -1,0 +1,198 @@
+//! A counted reference on an `AioContext`.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::io;
+use std::ptr::{self, NonNull};
+
+use aio_sys::AioContext;
+
+/// One of QEMU's event loops, an `AioContext`: bottom halves, fd handlers and timers of one thread.
+///
+/// A counted reference: `clone` stands for `aio_context_ref`, `drop` for `aio_context_unref`. It keeps the
+/// object alive, not the thread that runs it. For any thread.
+pub struct Context {
+    raw: NonNull<AioContext>,
+}
+
+// SAFETY: [ctx-ref]: the count is atomic, and the functions that we call on a context from
+// elsewhere are those that `AioContext` allows to any thread.
+unsafe impl Send for Context {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Context {}
+
+thread_local! {
+    /// The context that this thread made for itself.
+    static OWN: OnceCell<Context> = const { OnceCell::new() };
+}
+
+impl Context {
+    /// The context of the main loop that nested event loops run, too (`qemu_get_aio_context`).
+    ///
+    /// # Panics
+    ///
+    /// If the main loop has not been initialised.
+    pub fn main() -> Context {
+        // SAFETY: callable from any thread; the answer is null or lives as long as the process.
+        let raw = unsafe { aio_sys::qemu_get_aio_context() };
+        // SAFETY: `raw` is null or a live context.
+        unsafe { Context::from_raw(raw) }.expect("the main loop has not been initialised")
+    }
+
+    /// The context of the main loop that runs in the main loop's thread only, never inside a nested
+    /// loop (`iohandler_get_aio_context`): where executors on the main loop live.
+    ///
+    /// # Panics
+    ///
+    /// If the main loop has not been initialised.
+    pub fn iohandler() -> Context {
+        let _initialised = Context::main();
+        // SAFETY: callable once the main loop is there.
+        let raw = unsafe { aio_sys::iohandler_get_aio_context() };
+        // SAFETY: `raw` is a live context.
+        unsafe { Context::from_raw(raw) }.expect("the main loop has an iohandler context")
+    }
+
+    /// The calling thread's context (`qemu_get_current_aio_context`): an iothread's own, or the main
+    /// loop's if the thread holds the Big QEMU Lock.
+    pub fn current() -> Option<Context> {
+        // SAFETY: callable from any thread.
+        let raw = unsafe { aio_sys::qemu_get_current_aio_context() };
+        // SAFETY: null or a live context.
+        unsafe { Context::from_raw(raw) }
+    }
+
+    /// The calling thread's context, made now if it has none. For programs and tests that run an
+    /// executor on a thread of their own.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if there are no more file descriptors.
+    pub fn for_this_thread() -> io::Result<Context> {
+        if let Some(context) = Context::current() {
+            return Ok(context);
+        }
+        let context = Context::new()?;
+        // SAFETY: the thread has no current context, as just seen; `OWN` keeps this one for as long
+        // as the thread lives.
+        unsafe { aio_sys::qemu_set_current_aio_context(context.as_raw()) };
+        Ok(OWN.with(|own| own.get_or_init(|| context).clone()))
+    }
+
+    fn new() -> io::Result<Context> {
+        let mut error = ptr::null_mut();
+        // SAFETY: `error` is null and outlives the call.
+        let raw = unsafe { aio_sys::aio_context_new(&mut error) };
+        NonNull::new(raw).map(|raw| Context { raw }).ok_or_else(|| take_error(error))
+    }
+
+    /// A new reference on a context.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is null or a live context.
+    pub unsafe fn from_raw(raw: *mut AioContext) -> Option<Context> {
+        let raw = NonNull::new(raw)?;
+        // SAFETY: alive by this function's contract.
+        unsafe { aio_sys::aio_context_ref(raw.as_ptr()) };
+        Some(Context { raw })
+    }
+
+    /// The C object, borrowed.
+    pub fn as_raw(&self) -> *mut AioContext {
+        self.raw.as_ptr()
+    }
+
+    /// Whether the calling thread is the one that runs this context. For the main loop's contexts
+    /// that is whoever holds the Big QEMU Lock.
+    pub fn is_home(&self) -> bool {
+        Context::current().is_some_and(|current| {
+            current == *self || (self.is_iohandler() && current == Context::main())
+        })
+    }
+
+    pub(crate) fn is_main(&self) -> bool {
+        // SAFETY: callable from any thread.
+        ptr::eq(unsafe { aio_sys::qemu_get_aio_context() }, self.as_raw())
+    }
+
+    pub(crate) fn is_iohandler(&self) -> bool {
+        // SAFETY: callable from any thread.
+        let main = unsafe { aio_sys::qemu_get_aio_context() };
+        // SAFETY: callable once the main loop is there, which the first operand says.
+        !main.is_null() && ptr::eq(unsafe { aio_sys::iohandler_get_aio_context() }, self.as_raw())
+    }
+
+    /// One pass of the loop (`aio_poll`), waiting for an event if `blocking`. Home thread; the callers
+    /// make sure that no future is being polled.
+    pub(crate) fn poll(&self, blocking: bool) -> bool {
+        // SAFETY: [ctx-ref]; the home thread is asserted by the function itself.
+        unsafe { aio_sys::aio_poll(self.as_raw(), blocking) }
+    }
+
+    /// Makes the loop look again at what it has to do (`aio_notify`). Any thread.
+    pub(crate) fn notify(&self) {
+        // SAFETY: [ctx-ref]; callable from any thread.
+        unsafe { aio_sys::aio_notify(self.as_raw()) }
+    }
+
+    /// Sets how long the loop looks for events before it sleeps (`aio_context_set_poll_params`):
+    /// up to `max_ns`, growing and shrinking by the factors, 0 for QEMU's defaults. Any thread.
+    pub fn set_poll_params(&self, max_ns: i64, grow: i64, shrink: i64) -> io::Result<()> {
+        let mut error = ptr::null_mut();
+        // SAFETY: [ctx-ref]; `error` is null and outlives the call.
+        unsafe {
+            aio_sys::aio_context_set_poll_params(self.as_raw(), max_ns, grow, shrink, &mut error);
+        }
+        if error.is_null() { Ok(()) } else { Err(take_error(error)) }
+    }
+}
+
+/// Turns a C error into a Rust one.
+pub(crate) fn take_error(error: *mut aio_sys::Error) -> io::Error {
+    if error.is_null() {
+        return io::Error::last_os_error();
+    }
+    // SAFETY: the callee set it, so it is a live error that is ours.
+    let text = unsafe { std::ffi::CStr::from_ptr(aio_sys::error_get_pretty(error)) };
+    let text = text.to_string_lossy().into_owned();
+    // SAFETY: ours, and used no more.
+    unsafe { aio_sys::error_free(error) };
+    io::Error::other(text)
+}
+
+impl Clone for Context {
+    fn clone(&self) -> Context {
+        // SAFETY: [ctx-ref]: our reference keeps it alive.
+        unsafe { aio_sys::aio_context_ref(self.as_raw()) };
+        Context { raw: self.raw }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: [ctx-ref]: gives up our reference.
+        unsafe { aio_sys::aio_context_unref(self.as_raw()) }
+    }
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Context) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for Context {}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.is_main() {
+            "main"
+        } else if self.is_iohandler() {
+            "iohandler"
+        } else {
+            "own thread"
+        };
+        write!(f, "Context({name}, {:p})", self.as_raw())
+    }
+}

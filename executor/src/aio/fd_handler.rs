@@ -1,0 +1,94 @@
+//! One fd that a loop watches for us.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::callback::{from_opaque, no_unwind, to_opaque};
+use super::context::Context;
+
+/// What an fd handler runs, given the number it was made with.
+pub(crate) trait OnReadable {
+    /// The fd is readable.
+    fn ready(number: usize);
+
+    /// Looks whether it is, during busy polling, and if so does what `ready` does.
+    fn poll(number: usize) -> bool;
+}
+
+/// A read handler (`aio_set_fd_handler`), removed when this is dropped. Home thread only.
+pub(crate) struct FdHandler<F: AsRawFd = Arc<OwnedFd>> {
+    context: Context,
+    /// Dropped after `Drop` has removed the handler, [fd-deregistered].
+    fd: F,
+    not_send: PhantomData<*const ()>,
+}
+
+struct Trampoline<C>(PhantomData<C>);
+
+impl<C: OnReadable> Trampoline<C> {
+    extern "C" fn ready(opaque: *mut c_void) {
+        no_unwind("an fd handler", (), || C::ready(from_opaque(opaque)));
+    }
+
+    extern "C" fn poll(opaque: *mut c_void) -> bool {
+        no_unwind("an fd handler", false, || C::poll(from_opaque(opaque)))
+    }
+
+    /// `poll` has done the work.
+    extern "C" fn poll_ready(_opaque: *mut c_void) {}
+}
+
+impl<F: AsRawFd> FdHandler<F> {
+    /// Watches `fd` in `context`, calling `C` with `number`.
+    pub(crate) fn new<C: OnReadable>(context: &Context, fd: F, number: usize) -> FdHandler<F> {
+        set_handler(context, fd.as_raw_fd(), Some(Callbacks::of::<C>()), number);
+        FdHandler { context: context.clone(), fd, not_send: PhantomData }
+    }
+}
+
+struct Callbacks {
+    ready: extern "C" fn(*mut c_void),
+    poll: extern "C" fn(*mut c_void) -> bool,
+    poll_ready: extern "C" fn(*mut c_void),
+}
+
+impl Callbacks {
+    fn of<C: OnReadable>() -> Callbacks {
+        Callbacks {
+            ready: Trampoline::<C>::ready,
+            poll: Trampoline::<C>::poll,
+            poll_ready: Trampoline::<C>::poll_ready,
+        }
+    }
+}
+
+/// Sets the read handler of `fd`, or removes it.
+fn set_handler(context: &Context, fd: RawFd, callbacks: Option<Callbacks>, number: usize) {
+    // SAFETY: [ctx-ref] and [opaque-is-number]; the fd is open, the handler's owner holds it.
+    unsafe {
+        aio_sys::aio_set_fd_handler(
+            context.as_raw(),
+            fd,
+            callbacks.as_ref().map(|c| c.ready as _),
+            None,
+            callbacks.as_ref().map(|c| c.poll as _),
+            callbacks.as_ref().map(|c| c.poll_ready as _),
+            to_opaque(number),
+        );
+    }
+}
+
+impl<F: AsRawFd> Drop for FdHandler<F> {
+    fn drop(&mut self) {
+        set_handler(&self.context, self.fd.as_raw_fd(), None, 0);
+    }
+}
+
+impl<F: AsRawFd> fmt::Debug for FdHandler<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FdHandler").field("fd", &self.fd.as_raw_fd()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! What this thread is doing: which executors live here, which one runs, which task is polled.
+//!
+//! Callbacks from C find their executor here by number; `sleep` and `AsyncFd` find the executor they
+//! are polled by; `block_on` and the bindings of `no_coroutine_fn`s find out whether they are inside a
+//! poll. Everything answers "nothing" while thread-locals are being destroyed.
+
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::async_fd::Reactor;
+use crate::local_executor::Core;
+use crate::task::TaskLabel;
+use crate::time::TimerQueue;
+
+thread_local! {
+    static HERE: RefCell<Vec<(usize, Weak<Core>)>> = const { RefCell::new(Vec::new()) };
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    static POLL: Cell<Poll> = const { Cell::new(Poll { depth: 0, key: None }) };
+}
+
+#[derive(Clone, Copy)]
+struct Poll {
+    /// Polls on the stack, nested loops included.
+    depth: u32,
+    /// The innermost task, unless that is the future of a `block_on`.
+    key: Option<u32>,
+}
+
+/// A number for a new executor. Unique in the process; never 0.
+pub(crate) fn new_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    // Relaxed: only uniqueness matters.
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Lets `find` find an executor of this thread.
+pub(crate) fn register(core: &Rc<Core>) {
+    HERE.with_borrow_mut(|here| here.push((core.number(), Rc::downgrade(core))));
+}
+
+pub(crate) fn unregister(number: usize) {
+    let _thread_ends = HERE.try_with(|here| here.borrow_mut().retain(|(n, _)| *n != number));
+}
+
+/// The executor of that number, if it lives on this thread and is open.
+pub(crate) fn find(number: usize) -> Option<Rc<Core>> {
+    let find = |here: &RefCell<Vec<(usize, Weak<Core>)>>| {
+        here.borrow().iter().find(|(n, _)| *n == number).and_then(|(_, core)| core.upgrade())
+    };
+    HERE.try_with(find).ok().flatten()
+}
+
+/// The executor that is running on this thread.
+pub(crate) fn core() -> Option<Rc<Core>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// Makes `core` the running executor until the guard is dropped.
+pub(crate) fn enter(core: &Rc<Core>) -> Entered {
+    let core = Some(Rc::clone(core));
+    Entered { outer: CURRENT.try_with(|current| current.replace(core)).ok().flatten() }
+}
+
+/// See [`enter`].
+#[derive(Debug)]
+pub(crate) struct Entered {
+    outer: Option<Rc<Core>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        // The executor that leaves may go with this reference, outside of the borrow.
+        drop(CURRENT.try_with(|current| current.replace(outer)));
+    }
+}
+
+/// Says that a future is being polled (or dropped) until the guard is dropped.
+#[inline]
+pub(crate) fn enter_poll(key: Option<u32>) -> InPoll {
+    let outer = POLL.get();
+    POLL.set(Poll { depth: outer.depth + 1, key });
+    InPoll { outer }
+}
+
+/// See [`enter_poll`].
+pub(crate) struct InPoll {
+    outer: Poll,
+}
+
+impl Drop for InPoll {
+    #[inline]
+    fn drop(&mut self) {
+        POLL.set(self.outer);
+    }
+}
+
+/// Whether a future is being polled on this thread: what `qemu_in_coroutine` asks in C.
+pub(crate) fn in_poll() -> bool {
+    POLL.get().depth > 0
+}
+
+/// The task that is being polled on this thread.
+pub(crate) fn task() -> Option<TaskLabel> {
+    core()?.table().label(POLL.get().key?)
+}
+
+/// The task that is being polled, for a message.
+pub(crate) fn describe_task() -> String {
+    task().map_or_else(|| "the future of a `block_on`".to_owned(), |task| task.to_string())
+}
+
+fn expect_core(what: &str) -> Rc<Core> {
+    let core = core();
+    core.unwrap_or_else(|| panic!("{what} must be used inside a task or a `block_on` of an executor"))
+}
+
+/// The timer queue of the executor that polls on this thread.
+pub(crate) fn timers() -> Arc<TimerQueue> {
+    Arc::clone(expect_core("a timer").timers())
+}
+
+/// The fd reactor of the executor that polls on this thread.
+pub(crate) fn reactor() -> io::Result<Arc<Reactor>> {
+    expect_core("an `AsyncFd`").reactor()
+}
+
+/// A clock of the running executor got a new earliest deadline.
+pub(crate) fn timers_changed() {
+    if let Some(core) = core() {
+        core.timers_changed();
+    }
+}

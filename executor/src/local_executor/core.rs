@@ -1,0 +1,315 @@
+//! What an executor consists of; its birth, spawning, `block_on` and end.
+
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, OnceCell};
+use std::future::Future;
+use std::io;
+use std::panic::Location;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use super::budget::Budget;
+use super::doorbell::Bell;
+use super::timers::LoopTimers;
+use crate::aio::context::Context;
+use crate::aio::fd_handler::{FdHandler, OnReadable};
+use crate::async_fd::Reactor;
+use crate::bql::borrows;
+use crate::current;
+use crate::home::{Home, close_pool};
+use crate::probe::Probe;
+use crate::stats::Counters;
+use crate::task::{self, JoinHandle, TaskLabel};
+use crate::task_table::TaskTable;
+use crate::time::TimerQueue;
+
+/// The executor itself. Home thread only; shared by its handle, its callbacks and its tasks.
+pub(crate) struct Core {
+    number: usize,
+    context: Context,
+    bell: Bell,
+    home: Arc<Home>,
+    table: Arc<TaskTable>,
+    counters: Arc<Counters>,
+    timers: Arc<TimerQueue>,
+    loop_timers: LoopTimers,
+    reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
+    budget: Cell<Budget>,
+    closed: Cell<bool>,
+    next_id: Cell<u64>,
+}
+
+/// Rounds of a shutdown: destructors may spawn, but not for ever.
+const SHUTDOWN_ROUNDS: usize = 100;
+/// Task ids are taken from the process-wide counter in blocks, which saves an atomic per spawn.
+const ID_BLOCK: u64 = 1024;
+
+fn new_id_block() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: only uniqueness matters.
+    NEXT.fetch_add(ID_BLOCK, Ordering::Relaxed)
+}
+
+impl Core {
+    pub(super) fn new(context: &Context) -> Rc<Core> {
+        let number = current::new_number();
+        let bell = Bell::new(context, number);
+        let core = Rc::new(Core {
+            number,
+            context: context.clone(),
+            home: Home::new(bell.for_home()),
+            bell,
+            table: Arc::default(),
+            counters: Arc::default(),
+            timers: Arc::new(TimerQueue::new()),
+            loop_timers: LoopTimers::new(),
+            reactor: OnceCell::new(),
+            budget: Cell::default(),
+            closed: Cell::new(false),
+            next_id: Cell::new(0),
+        });
+        current::register(&core);
+        core
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    pub(crate) fn table(&self) -> &TaskTable {
+        &self.table
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn timers(&self) -> &Arc<TimerQueue> {
+        &self.timers
+    }
+
+    pub(super) fn loop_timers(&self) -> &LoopTimers {
+        &self.loop_timers
+    }
+
+    pub(super) fn budget(&self) -> Budget {
+        self.budget.get()
+    }
+
+    pub(super) fn set_budget(&self, budget: Budget) {
+        self.budget.set(budget);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub(crate) fn probe(&self) -> Probe {
+        Probe::new(Arc::clone(&self.table), Arc::clone(&self.counters))
+    }
+
+    /// The fd reactor, made on first use: its epoll instance is one fd in our event loop.
+    pub(crate) fn reactor(&self) -> io::Result<Arc<Reactor>> {
+        if let Some((reactor, _)) = self.reactor.get() {
+            return Ok(Arc::clone(reactor));
+        }
+        let reactor = Arc::new(Reactor::new()?);
+        let handler =
+            FdHandler::new::<FdEvents>(&self.context, Arc::clone(&reactor), self.number);
+        let (reactor, _) = self.reactor.get_or_init(|| (reactor, handler));
+        if self.is_closed() {
+            reactor.close();
+        }
+        Ok(Arc::clone(reactor))
+    }
+
+    fn new_id(&self) -> u64 {
+        let mut id = self.next_id.get();
+        if id % ID_BLOCK == 0 {
+            id = new_id_block();
+        }
+        self.next_id.set(id + 1);
+        // Ids begin with 1.
+        id + 1
+    }
+
+    pub(crate) fn spawn<F: Future + 'static>(
+        self: &Rc<Self>,
+        name: Option<Arc<str>>,
+        spawned_at: &'static Location<'static>,
+        future: F,
+    ) -> JoinHandle<F::Output> {
+        let mut spawned = None;
+        self.table.insert(self.new_id(), name, spawned_at, |key| {
+            let (task, handle) = task::spawn(&self.home, key, future);
+            spawned = Some((task.clone(), handle));
+            task
+        });
+        self.counters.spawned.add(1);
+        let (task, handle) = spawned.expect("`insert` calls its argument");
+        task.enqueue_first();
+        if self.is_closed() {
+            self.cancel_all();
+        }
+        handle
+    }
+
+    /// Polls `future` on the stack, running the event loop with `wait` in between.
+    ///
+    /// # Panics
+    ///
+    /// Inside a poll, naming the task; and if the future is suspended with a `BqlRefCell` borrowed.
+    #[track_caller]
+    pub(crate) fn block_on<F: Future>(
+        self: &Rc<Self>,
+        future: F,
+        mut wait: impl FnMut(),
+    ) -> F::Output {
+        assert!(
+            !current::in_poll(),
+            "a nested event loop was started inside {}: `.await` the future there, or leave the task \
+             with `run_in_bh`",
+            current::describe_task()
+        );
+        let root = Arc::new(Root { woken: AtomicBool::new(true), home: Arc::clone(&self.home) });
+        let waker = Waker::from(Arc::clone(&root));
+        let mut future = pin!(future);
+        loop {
+            // Acquire: pairs with the Release in `wake`.
+            if root.woken.swap(false, Ordering::Acquire) {
+                let mut cx = TaskContext::from_waker(&waker);
+                if let Poll::Ready(output) = self.poll_root(|| future.as_mut().poll(&mut cx)) {
+                    return output;
+                }
+            }
+            wait();
+        }
+    }
+
+    #[track_caller]
+    fn poll_root<T>(self: &Rc<Self>, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
+        let before = borrows::live();
+        let polled = {
+            let _entered = current::enter(self);
+            let _in_poll = current::enter_poll(None);
+            poll()
+        };
+        assert!(
+            polled.is_ready() || !borrows::live().since(before),
+            "the future of a `block_on` was suspended while a BqlRefCell is borrowed: {}",
+            borrows::describe(before)
+        );
+        self.arm_timers();
+        polled
+    }
+
+    pub(super) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
+        if self.is_closed() {
+            return Vec::new();
+        }
+        for _ in 0..SHUTDOWN_ROUNDS {
+            self.serve_requests_entered();
+            self.cancel_all();
+            if self.table.len() == 0 {
+                break;
+            }
+        }
+        self.close();
+        self.table.rows().into_iter().map(|row| row.label).collect()
+    }
+
+    /// Cancels every task and drops the futures, all but those that are on the stack.
+    fn cancel_all(self: &Rc<Self>) {
+        let tasks = self.table.all();
+        for task in &tasks {
+            task.cancel();
+        }
+        self.run_all_ready(tasks.len());
+    }
+
+    fn serve_requests_entered(self: &Rc<Self>) {
+        let _entered = current::enter(self);
+        self.serve_requests();
+    }
+
+    /// Lets go of the event loop. What other threads still send is refused; wakers that are still
+    /// around find the inbox closed.
+    fn close(self: &Rc<Self>) {
+        self.closed.set(true);
+        {
+            let _entered = current::enter(self);
+            drop(self.home.inbox().close());
+        }
+        self.bell.close();
+        self.loop_timers.close();
+        self.timers.close();
+        if let Some((reactor, _)) = self.reactor.get() {
+            reactor.close();
+        }
+        close_pool(&self.home);
+        current::unregister(self.number);
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        debug_assert!(self.is_closed(), "a `LocalExecutor` shuts down when it is dropped");
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// The waker of a `block_on`.
+struct Root {
+    woken: AtomicBool,
+    home: Arc<Home>,
+}
+
+impl Wake for Root {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Release: pairs with the Acquire in `block_on`.
+        if !self.woken.swap(true, Ordering::Release) {
+            self.home.ring();
+        }
+    }
+}
+
+/// The loop found the reactor's epoll instance readable.
+struct FdEvents;
+
+impl OnReadable for FdEvents {
+    fn ready(number: usize) {
+        Self::poll(number);
+    }
+
+    fn poll(number: usize) -> bool {
+        let Some(core) = current::find(number) else { return false };
+        let Some((reactor, _)) = core.reactor.get() else { return false };
+        let events = reactor.dispatch();
+        core.counters.fd_events.add(events as u64);
+        if events > 0 {
+            core.run_slice();
+        }
+        events > 0
+    }
+}

@@ -1,0 +1,169 @@
+//! One run of an executor: the part that polls.
+
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use super::core::Core;
+use crate::bql::borrows;
+use crate::current;
+use crate::task::{
+    JoinError, Polled, Running, TaskLabel, TaskRef, abort, discard_result, report_lost_panic,
+};
+
+impl Core {
+    /// Polls ready tasks until none is left or the budget is spent. Rings for what is left.
+    ///
+    /// The doorbell, the fd handler and the timers end here. It goes on with what becomes ready while it
+    /// runs: one pass of the loop for each hop between tasks would cost twenty times the hop.
+    pub(crate) fn run_slice(self: &Rc<Self>) {
+        let _entered = current::enter(self);
+        self.counters().slices.add(1);
+        let was_idle = self.set_running();
+        self.run_until_spent();
+        self.arm_timers();
+        self.end_running(was_idle);
+    }
+
+    fn run_until_spent(self: &Rc<Self>) {
+        let mut left = self.budget().start();
+        loop {
+            if left.look_around() {
+                self.serve_requests();
+            }
+            match Running::next(self.home()) {
+                Some((running, cancelled)) => {
+                    self.run_task(running, cancelled);
+                    if !left.spend() {
+                        return;
+                    }
+                }
+                None if self.serve_requests() == 0 => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Serves what other threads asked for. Returns how many requests there were.
+    #[inline]
+    pub(super) fn serve_requests(&self) -> usize {
+        if self.home().inbox().is_empty() {
+            return 0;
+        }
+        let served = self.home().inbox().take().serve();
+        self.counters().requests.add(served as u64);
+        served
+    }
+
+    /// Runs cancelled and other ready tasks without a budget. For the shutdown.
+    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) {
+        let _entered = current::enter(self);
+        for _ in 0..bound {
+            let Some((running, cancelled)) = Running::next(self.home()) else { return };
+            self.run_task(running, cancelled);
+        }
+    }
+
+    #[inline]
+    fn run_task(&self, running: Running, cancelled: bool) {
+        self.counters().polls.add(1);
+        let borrowed = borrows::live();
+        let _in_poll = current::enter_poll(Some(running.key()));
+        let polled = if cancelled { Polled::Pending } else { running.poll() };
+        if borrows::live().since(borrowed) {
+            return self.fail_for_borrow(running, polled, borrowed);
+        }
+        match polled {
+            Polled::Ready => {
+                running.succeed();
+                self.finish(running);
+            }
+            Polled::Panicked(payload) => self.fail(running, payload),
+            Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
+            Polled::Pending => running.suspend(),
+        }
+    }
+
+    /// Drops the future of a cancelled task.
+    fn cancel(&self, running: Running) {
+        match running.drop_future() {
+            Ok(()) => {
+                running.fail(JoinError::cancelled());
+                self.finish(running);
+            }
+            Err(payload) => self.fail_without_future(running, payload),
+        }
+    }
+
+    /// Drops the future of a task that panicked. A second panic, of a destructor, is reported.
+    fn fail(&self, running: Running, payload: Box<dyn Any + Send>) {
+        if let Err(second) = running.drop_future() {
+            report_lost_panic(&self.label(&running), &*second);
+        }
+        self.fail_without_future(running, payload);
+    }
+
+    fn fail_without_future(&self, running: Running, payload: Box<dyn Any + Send>) {
+        running.fail(JoinError::panicked(self.label(&running), payload));
+        self.finish(running);
+    }
+
+    fn label(&self, running: &Running) -> TaskLabel {
+        self.table().label(running.key()).expect("a task stays in the table until it is finished")
+    }
+
+    /// Takes a complete task out of the table, lets go of a result that nobody waits for, and wakes
+    /// whoever does.
+    #[inline]
+    fn finish(&self, running: Running) {
+        let detached = !running.has_join();
+        let task = self.table().remove(running.key());
+        self.counters().completed.add(1);
+        if detached {
+            discard_detached(&task);
+        }
+        running.finish(task);
+    }
+
+    /// A future was suspended, or completed, with a `BqlRefCell` borrowed: with the next release of the
+    /// lock QEMU would abort without a word about who did it. The task fails instead, which ends the
+    /// borrow.
+    #[cold]
+    fn fail_for_borrow(&self, running: Running, polled: Polled, before: borrows::Live) {
+        let label = self.label(&running);
+        let sites = borrows::describe(before);
+        let message = format!("{label} was suspended while a BqlRefCell is borrowed: {sites}");
+        if matches!(polled, Polled::Ready) {
+            running.succeed();
+            let task = self.table().remove(running.key());
+            discard_detached(&task);
+            self.counters().completed.add(1);
+            check_borrow_ended(before, &message);
+            return running.finish(task);
+        }
+        if let Err(second) = running.drop_future() {
+            report_lost_panic(&label, &*second);
+        }
+        check_borrow_ended(before, &message);
+        self.fail_without_future(running, Box::new(message));
+    }
+}
+
+/// A borrow that outlives its future was forgotten; it can never end, and the lock never be released.
+fn check_borrow_ended(before: borrows::Live, message: &str) {
+    if borrows::live().since(before) {
+        abort(&format!("{message}, and the borrow was leaked: the BQL can never be released again"));
+    }
+}
+
+/// Lets go of the result of a task without a handle.
+#[cold]
+fn discard_detached(task: &TaskRef) {
+    match catch_unwind(AssertUnwindSafe(|| discard_result(task))) {
+        Ok(None) => {}
+        Ok(Some(error)) => error.report_if_panic(),
+        Err(payload) => report_lost_panic(&"the output of a detached task", &*payload),
+    }
+}

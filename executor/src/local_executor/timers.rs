@@ -1,0 +1,106 @@
+//! One timer of the event loop per clock, for all the deadlines of an executor.
+//!
+//! The loop's timer is armed at the end of a run, and only for an earlier deadline than it is armed for:
+//! a `sleep` that is created and dropped within a run never reaches the loop. A cancelled earliest
+//! deadline leaves the timer armed; it fires once for nothing.
+
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
+
+use super::core::Core;
+use crate::aio::loop_timer::{LoopTimer, OnTimer};
+use crate::clock::Clock;
+use crate::current;
+
+const CLOCKS: [Clock; 4] = [Clock::Realtime, Clock::Virtual, Clock::Host, Clock::VirtualRt];
+const NOT_ARMED: i64 = i64::MAX;
+
+/// The loop's timers, made on first use.
+#[derive(Debug)]
+pub(super) struct LoopTimers {
+    slots: [Slot; CLOCKS.len()],
+    /// Whether some clock may have an earlier deadline than its timer.
+    changed: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    timer: OnceCell<LoopTimer>,
+    armed_for: Cell<i64>,
+}
+
+impl LoopTimers {
+    pub(super) fn new() -> LoopTimers {
+        let slot = || Slot { timer: OnceCell::new(), armed_for: Cell::new(NOT_ARMED) };
+        LoopTimers { slots: [slot(), slot(), slot(), slot()], changed: Cell::new(false) }
+    }
+
+    /// Disarms everything.
+    pub(super) fn close(&self) {
+        for slot in &self.slots {
+            if let Some(timer) = slot.timer.get() {
+                timer.disarm();
+            }
+        }
+    }
+}
+
+/// An executor's number and a clock in one callback number.
+fn callback_number(core: usize, clock: usize) -> usize {
+    core * CLOCKS.len() + clock
+}
+
+struct Fired;
+
+impl OnTimer for Fired {
+    fn fired(number: usize) {
+        if let Some(core) = current::find(number / CLOCKS.len()) {
+            core.fired(number % CLOCKS.len());
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn timers_changed(&self) {
+        self.loop_timers().changed.set(true);
+    }
+
+    /// Makes the loop's timers fit the queue.
+    #[inline]
+    pub(super) fn arm_timers(&self) {
+        if self.loop_timers().changed.replace(false) && !self.is_closed() {
+            self.arm_all();
+        }
+    }
+
+    fn arm_all(&self) {
+        for (index, clock) in CLOCKS.into_iter().enumerate() {
+            if let Some(deadline) = self.timers().next_deadline(clock) {
+                self.arm(index, clock, deadline);
+            }
+        }
+    }
+
+    fn arm(&self, index: usize, clock: Clock, deadline: i64) {
+        let slot = &self.loop_timers().slots[index];
+        if deadline >= slot.armed_for.get() {
+            return;
+        }
+        slot.armed_for.set(deadline);
+        let number = callback_number(self.number(), index);
+        let new = || LoopTimer::new::<Fired>(self.context(), clock as _, number);
+        slot.timer.get_or_init(new).arm_at(deadline);
+    }
+
+    fn fired(self: &Rc<Self>, index: usize) {
+        self.loop_timers().slots[index].armed_for.set(NOT_ARMED);
+        self.timers_changed();
+        let clock = CLOCKS[index];
+        let fired = self.timers().fire(clock, clock.now());
+        self.counters().timers.add(fired as u64);
+        // Also arms the timer for the next deadline.
+        self.run_slice();
+    }
+}

@@ -1,0 +1,50 @@
+//! A look at an executor from any thread.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::stats::{Counters, Stats};
+use crate::task::TaskLabel;
+use crate::task_table::TaskTable;
+
+/// Lists and cancels the tasks of an executor, from any thread, also while the executor is stuck in a
+/// poll. What an out-of-band `x-query-tasks` needs.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    table: Arc<TaskTable>,
+    counters: Arc<Counters>,
+}
+
+/// A task, as [`Probe::tasks`] found it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TaskInfo {
+    /// Its id, name and place of birth.
+    pub label: TaskLabel,
+    /// How often it was polled.
+    pub polls: u32,
+}
+
+impl Probe {
+    pub(crate) fn new(table: Arc<TaskTable>, counters: Arc<Counters>) -> Probe {
+        Probe { table, counters }
+    }
+
+    /// The live tasks.
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        let info = |row: crate::task_table::Row| TaskInfo { label: row.label, polls: row.polls };
+        self.table.rows().into_iter().map(info).collect()
+    }
+
+    /// Asks for the task of that id to be cancelled. Returns whether there is one. Its future is dropped
+    /// on its own thread, soon.
+    pub fn cancel(&self, id: u64) -> bool {
+        self.table.cancel(id)
+    }
+
+    /// What the executor has done so far.
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot()
+    }
+}

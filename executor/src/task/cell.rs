@@ -1,0 +1,530 @@
+//! The task's allocation: header, then the future or what became of it.
+//!
+//! All raw-pointer work on tasks is here. [`TaskRef`] is a counted reference that any thread may hold;
+//! [`Running`] is the home thread's exclusive right to the future, [running-is-lock].
+//! The rest of the executor is written on these two and on the answers of [`State`].
+
+use std::alloc::Layout;
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use super::join::{JoinError, JoinHandle, join_handle};
+use super::state::{AfterDrop, AfterPost, AfterStart, AfterWake, Outcome, Post, State};
+use super::waker;
+use crate::home::{self, Home};
+use crate::inbox::{Node, NodeVTable, Pushed};
+
+/// What a task is to those who do not know its future's type: one cache line.
+#[repr(C)]
+pub(crate) struct Header {
+    /// The link in the inbox, and the vtable.
+    node: Node,
+    /// The link in the run queue. Home.
+    pub(crate) queue_next: Cell<*mut Header>,
+    /// The executor it belongs to. The cell's memory counts as a reference on it.
+    home: NonNull<Home>,
+    state: State,
+    /// The task's place in the table. Written once, before anybody else knows the task.
+    key: u32,
+    /// How often it was polled. Written at home, read by everybody: a statistic.
+    polls: AtomicU32,
+    /// Who waits for the result. Home, until the last reference frees it.
+    join_waker: UnsafeCell<Option<Waker>>,
+}
+
+/// The functions that know the future's type.
+#[repr(C)]
+struct VTable {
+    /// First, so that a pointer to it is a pointer to the whole, [header-first].
+    node: NodeVTable,
+    layout: Layout,
+    /// The stage's place in the cell: that of the output, too.
+    stage: usize,
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Polled,
+    drop_future: unsafe fn(NonNull<Header>),
+    drop_output: unsafe fn(NonNull<Header>),
+}
+
+/// How a poll ended.
+#[derive(Debug)]
+pub(crate) enum Polled {
+    /// The future waits for something.
+    Pending,
+    /// The future is gone and the stage holds its output.
+    Ready,
+    /// The future, or its destructor, panicked. It still is in the stage.
+    Panicked(Box<dyn Any + Send>),
+}
+
+#[repr(C)]
+struct TaskCell<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+/// The future until it is gone; then the output, an error, or nothing: the state tells.
+union Stage<F: Future> {
+    future: ManuallyDrop<F>,
+    output: ManuallyDrop<F::Output>,
+    error: ManuallyDrop<JoinError>,
+}
+
+/// Makes a task that is not yet in any queue. Home.
+///
+/// Returns the table's reference and the handle.
+///
+/// # Panics
+///
+/// On any other thread than home.
+pub(crate) fn spawn<F: Future + 'static>(
+    home: &Arc<Home>,
+    key: u32,
+    future: F,
+) -> (TaskRef, JoinHandle<F::Output>) {
+    assert!(home.is_home(), "a task is spawned on the thread of its executor");
+    let cell = home::allocate(home, Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
+    let header = Header {
+        node: Node::new(&VTables::<F>::TASK.node),
+        queue_next: Cell::new(ptr::null_mut()),
+        home: NonNull::from(&**home),
+        state: State::new(),
+        key,
+        polls: AtomicU32::new(0),
+        join_waker: UnsafeCell::new(None),
+    };
+    let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
+    // SAFETY: the block is unused and was allocated for this type.
+    unsafe { cell.write(TaskCell { header, stage }) };
+    let header = cell.cast();
+    // The state was born with these two references.
+    // SAFETY: the output's type is right, and this is the home thread.
+    let handle = unsafe { join_handle(TaskRef { header }) };
+    (TaskRef { header }, handle)
+}
+
+struct VTables<F>(PhantomData<F>);
+
+impl<F: Future + 'static> VTables<F> {
+    const TASK: VTable = VTable {
+        node: NodeVTable { run: serve_post, discard: discard_post },
+        layout: Layout::new::<TaskCell<F>>(),
+        stage: mem::offset_of!(TaskCell<F>, stage),
+        poll: Self::poll,
+        drop_future: Self::drop_future,
+        drop_output: Self::drop_output,
+    };
+
+    /// # Safety
+    ///
+    /// `header` heads a live `TaskCell<F>`, and the caller has the stage to itself.
+    unsafe fn stage<'a>(header: NonNull<Header>) -> &'a mut Stage<F> {
+        let cell = header.cast::<TaskCell<F>>();
+        // SAFETY: [header-first], and alive by this function's contract.
+        let stage = unsafe { cell.as_ref() }.stage.get();
+        // SAFETY: exclusive by this function's contract, [running-is-lock].
+        unsafe { &mut *stage }
+    }
+
+    /// Polls the future; when it is ready, puts its output in its place.
+    ///
+    /// # Safety
+    ///
+    /// As for `stage`, and the stage holds the future.
+    unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Polled {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: forwarded.
+            let stage = unsafe { Self::stage(header) };
+            // SAFETY: the stage holds the future, by this function's contract.
+            let future = unsafe { &mut stage.future };
+            // SAFETY: the cell never moves, and the future is dropped in place.
+            let output = match unsafe { Pin::new_unchecked(&mut **future) }.poll(cx) {
+                Poll::Ready(output) => output,
+                Poll::Pending => return Polled::Pending,
+            };
+            // SAFETY: it has completed, so this is its last use.
+            unsafe { ManuallyDrop::drop(&mut stage.future) };
+            stage.output = ManuallyDrop::new(output);
+            Polled::Ready
+        }));
+        polled.unwrap_or_else(Polled::Panicked)
+    }
+
+    /// # Safety
+    ///
+    /// As for `stage`; the stage holds the future, which counts as gone from now on.
+    unsafe fn drop_future(header: NonNull<Header>) {
+        // SAFETY: forwarded.
+        let stage = unsafe { Self::stage(header) };
+        // SAFETY: the stage holds the future, by this function's contract.
+        unsafe { ManuallyDrop::drop(&mut stage.future) };
+    }
+
+    /// # Safety
+    ///
+    /// As for `stage`; the stage holds the output, which counts as gone from now on.
+    unsafe fn drop_output(header: NonNull<Header>) {
+        // SAFETY: forwarded.
+        let stage = unsafe { Self::stage(header) };
+        // SAFETY: the stage holds the output, by this function's contract.
+        unsafe { ManuallyDrop::drop(&mut stage.output) };
+    }
+}
+
+/// Serves what another thread posted. Home.
+///
+/// # Safety
+///
+/// `node` is the node of a task, taken from the inbox together with the reference that `State::post`
+/// counted.
+unsafe fn serve_post(node: NonNull<Node>) {
+    let task = TaskRef { header: node.cast() };
+    let posted = task.header().state.take_post();
+    if posted.cancel {
+        task.cancel_at_home();
+    } else if posted.wake {
+        task.wake_at_home();
+    }
+}
+
+/// Lets go of a post that nobody will serve. Home.
+///
+/// # Safety
+///
+/// As for `serve_post`.
+unsafe fn discard_post(node: NonNull<Node>) {
+    drop(TaskRef { header: node.cast() });
+}
+
+/// A counted reference on a task, for any thread.
+pub(crate) struct TaskRef {
+    header: NonNull<Header>,
+}
+
+// SAFETY: the header's plain cells and the stage are the obstacle; a `TaskRef` touches them only after
+// `is_home`, [home-thread], and everything else in the header is atomic or never written again.
+unsafe impl Send for TaskRef {}
+// SAFETY: as for `Send`: what `&TaskRef` allows elsewhere is atomic.
+unsafe impl Sync for TaskRef {}
+
+impl TaskRef {
+    /// Takes over a reference that [`TaskRef::into_raw`] gave up.
+    ///
+    /// # Safety
+    ///
+    /// `raw` came from `into_raw`, and its reference is the caller's, [waker-is-ref].
+    pub(super) unsafe fn from_raw(raw: *const ()) -> TaskRef {
+        // SAFETY: `into_raw` gave a pointer that is not null.
+        TaskRef { header: unsafe { NonNull::new_unchecked(raw.cast_mut()) }.cast() }
+    }
+
+    pub(super) fn into_raw(self) -> *const () {
+        ManuallyDrop::new(self).header.as_ptr().cast()
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: [waker-is-ref]: our reference keeps the cell alive.
+        unsafe { self.header.as_ref() }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.header().state
+    }
+
+    fn vtable(&self) -> &'static VTable {
+        vtable(self.header())
+    }
+
+    pub(crate) fn key(&self) -> u32 {
+        self.header().key
+    }
+
+    /// How often it was polled. Any thread.
+    pub(crate) fn polls(&self) -> u32 {
+        self.header().polls.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_home(&self) -> bool {
+        self.header().home().is_home()
+    }
+
+    /// Wakes the task. Any thread.
+    #[inline]
+    pub(crate) fn wake(&self) {
+        if self.is_home() {
+            self.wake_at_home();
+        } else {
+            self.post(Post::Wake);
+        }
+    }
+
+    /// Asks for the future to be dropped. Any thread.
+    pub(crate) fn cancel(&self) {
+        if self.is_home() {
+            self.cancel_at_home();
+        } else {
+            self.post(Post::Cancel);
+        }
+    }
+
+    #[inline]
+    fn wake_at_home(&self) {
+        if self.state().wake() == AfterWake::Enqueue {
+            self.enqueue();
+        }
+    }
+
+    fn cancel_at_home(&self) {
+        if self.state().cancel() == AfterWake::Enqueue {
+            self.enqueue();
+        }
+    }
+
+    /// Queues the task. Home, after the state said `Enqueue`.
+    #[inline]
+    fn enqueue(&self) {
+        enqueue(self.header);
+    }
+
+    /// Puts a new task, which was born queued, into the queue. Home.
+    pub(crate) fn enqueue_first(&self) {
+        self.enqueue();
+    }
+
+    fn post(&self, post: Post) {
+        if self.state().post(post) == AfterPost::Nothing {
+            return;
+        }
+        let home = self.header().home();
+        // SAFETY: `post` counted a reference for the place in the inbox and made sure that there
+        // is one place at most, [queued-once].
+        match unsafe { home.inbox().push(self.header.cast()) } {
+            // Our own reference, which the caller keeps until we return, keeps the home alive.
+            Pushed::First => home.ring(),
+            Pushed::More => {}
+            // The executor is gone, and so is the future: nothing to wake.
+            Pushed::Closed => drop(TaskRef { header: self.header }),
+        }
+    }
+
+    /// Sets who is woken when the task completes. Home.
+    pub(super) fn set_join_waker(&self, waker: &Waker) {
+        // SAFETY: [home-thread]: only this thread uses it, and nothing below runs foreign code
+        // while the borrow lives but the waker's own clone.
+        let slot = unsafe { &mut *self.header().join_waker.get() };
+        match slot {
+            Some(old) if old.will_wake(waker) => {}
+            _ => drop(slot.replace(waker.clone())),
+        }
+    }
+
+    /// Moves the output out of the stage. Home.
+    ///
+    /// # Safety
+    ///
+    /// - `T` is the future's output type.
+    /// - `State::take_result` has just answered `Output`, [running-is-lock].
+    pub(super) unsafe fn take_output<T>(&self) -> T {
+        // SAFETY: the offset is that of the stage, within the allocation.
+        let output = unsafe { self.header.as_ptr().byte_add(self.vtable().stage) };
+        // SAFETY: the union's fields all begin at its start, and it holds a `T`.
+        unsafe { output.cast::<T>().read() }
+    }
+
+    /// Moves the error out of the stage. Home.
+    ///
+    /// # Safety
+    ///
+    /// `State::take_result` has just answered `Error`, [running-is-lock].
+    pub(super) unsafe fn take_error(&self) -> JoinError {
+        // SAFETY: forwarded; a union's fields all begin at its start.
+        unsafe { self.take_output::<JoinError>() }
+    }
+}
+
+impl Clone for TaskRef {
+    #[inline]
+    fn clone(&self) -> TaskRef {
+        if self.is_home() {
+            self.state().add_local_ref();
+        } else {
+            self.state().add_remote_ref();
+        }
+        TaskRef { header: self.header }
+    }
+}
+
+impl Drop for TaskRef {
+    #[inline]
+    fn drop(&mut self) {
+        let state = self.state();
+        let after =
+            if self.is_home() { state.drop_local_ref() } else { state.drop_remote_ref() };
+        if after == AfterDrop::Free {
+            // SAFETY: that was the last reference, [last-ref-frees].
+            unsafe { free(self.header) };
+        }
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskRef").field("key", &self.key()).field("polls", &self.polls()).finish()
+    }
+}
+
+impl Header {
+    fn home(&self) -> &Home {
+        // SAFETY: the cell's memory counts as a reference on its home.
+        unsafe { self.home.as_ref() }
+    }
+}
+
+/// The vtable of the task type, of which the node knows the first part.
+fn vtable(header: &Header) -> &'static VTable {
+    let node: *const NodeVTable = header.node.vtable;
+    // SAFETY: [header-first]: headers are made by `spawn` only, with a whole `VTable`, of which the
+    // node's is the first field.
+    unsafe { &*node.cast::<VTable>() }
+}
+
+/// Queues a task at home and rings if nobody runs the queue. Home.
+#[inline]
+fn enqueue(header: NonNull<Header>) {
+    // SAFETY: the callers hold a reference or own the task's future.
+    let home = unsafe { header.as_ref() }.home();
+    // SAFETY: the state has just answered `Enqueue`, or the task is newborn, [queued-once]; the
+    // table's reference keeps it alive, since only complete tasks leave the table.
+    unsafe { home.queue().push(header) };
+    home.ring_if_idle();
+}
+
+/// # Safety
+///
+/// The last reference is gone, [last-ref-frees].
+unsafe fn free(header: NonNull<Header>) {
+    // SAFETY: alive until the end of this function.
+    let shared = unsafe { header.as_ref() };
+    let (home, layout) = (shared.home, vtable(shared).layout);
+    // SAFETY: nobody else can reach it any more.
+    let waker = unsafe { &mut *shared.join_waker.get() }.take();
+    // SAFETY: allocated by `spawn` for this home and layout; the stage is empty, since the result is
+    // taken or dropped before the handle's reference goes, and so is the waker's slot now.
+    unsafe { home::free(home, header.cast(), layout) };
+    drop(waker);
+}
+
+/// The right to the future of a task that left the run queue, [running-is-lock].
+///
+/// Home thread only. It must end in `suspend` or `finish`.
+#[derive(Debug)]
+pub(crate) struct Running {
+    header: NonNull<Header>,
+}
+
+impl Running {
+    /// Takes the next task from the queue. Returns the right and whether it was cancelled. Home.
+    #[inline]
+    pub(crate) fn next(home: &Home) -> Option<(Running, bool)> {
+        let header = home.queue().pop()?;
+        let running = Running { header };
+        let cancelled = running.header().state.start_poll() == AfterStart::Cancel;
+        Some((running, cancelled))
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the table's reference lives until `finish`.
+        unsafe { self.header.as_ref() }
+    }
+
+    pub(crate) fn key(&self) -> u32 {
+        self.header().key
+    }
+
+    pub(crate) fn has_join(&self) -> bool {
+        self.header().state.has_join()
+    }
+
+    /// Polls the future once. Panics are caught.
+    #[inline]
+    pub(crate) fn poll(&self) -> Polled {
+        let header = self.header();
+        let polls = header.polls.load(Ordering::Relaxed);
+        // Not a read-modify-write: only this thread writes.
+        header.polls.store(polls.wrapping_add(1), Ordering::Relaxed);
+        let waker = waker::borrowed(self.header.as_ptr().cast());
+        let mut cx = Context::from_waker(&waker);
+        // SAFETY: [running-is-lock], and a task that is not complete holds its future.
+        unsafe { (vtable(header).poll)(self.header, &mut cx) }
+    }
+
+    /// Ends a poll that returned `Pending`: queues the task again if it was woken meanwhile.
+    #[inline]
+    pub(crate) fn suspend(self) {
+        if self.header().state.finish_poll() == AfterWake::Enqueue {
+            enqueue(self.header);
+        }
+    }
+
+    /// Drops the future. Returns the panic of its destructor, if any; the future is gone all the same.
+    pub(crate) fn drop_future(&self) -> Result<(), Box<dyn Any + Send>> {
+        let drop_future = vtable(self.header()).drop_future;
+        // SAFETY: [running-is-lock], and a task that is not complete holds its future.
+        catch_unwind(AssertUnwindSafe(|| unsafe { drop_future(self.header) }))
+    }
+
+    /// Puts an error where the future was. The future must be gone.
+    pub(crate) fn fail(&self, error: JoinError) {
+        let stage = vtable(self.header()).stage;
+        // SAFETY: the offset is that of the stage, within the allocation.
+        let place = unsafe { self.header.as_ptr().byte_add(stage) };
+        // SAFETY: [running-is-lock]; a union's fields begin at its start, and it holds nothing.
+        unsafe { place.cast::<JoinError>().write(error) };
+        self.header().state.complete(Outcome::Error);
+    }
+
+    /// Records that the stage holds the output.
+    #[inline]
+    pub(crate) fn succeed(&self) {
+        self.header().state.complete(Outcome::Output);
+    }
+
+    /// Ends a complete task's life on the executor and wakes whoever waits for it. `table` is the
+    /// reference that the task table held.
+    pub(crate) fn finish(self, table: TaskRef) {
+        debug_assert!(table.header == self.header, "the table's entry is this task's");
+        let table = ManuallyDrop::new(table);
+        // SAFETY: [home-thread]; the borrow ends before anything else runs.
+        let joiner = unsafe { &mut *table.header().join_waker.get() }.take();
+        if table.state().merge() == AfterDrop::Free {
+            // SAFETY: `merge` gave up the table's reference, and it was the last, [last-ref-frees].
+            unsafe { free(self.header) };
+        }
+        if let Some(joiner) = joiner {
+            joiner.wake();
+        }
+    }
+}
+
+/// Drops a result that nobody asked for: the output, or the error, which is returned. Home.
+///
+/// A panic of the output's destructor goes to the caller.
+pub(crate) fn discard_result(task: &TaskRef) -> Option<JoinError> {
+    match task.state().take_result()? {
+        // SAFETY: `take_result` gave us the stage, which holds the output.
+        Outcome::Output => unsafe { (task.vtable().drop_output)(task.header) },
+        // SAFETY: `take_result` has just answered `Error`.
+        Outcome::Error => return Some(unsafe { task.take_error() }),
+    }
+    None
+}
