@@ -1,0 +1,59 @@
+//! QEMU's four clocks.
+//!
+//! A deadline is a pair of a clock and a time in nanoseconds on it. The clocks advance differently,
+//! so a deadline on one says nothing about another. Reading a clock is cheap (no system call on
+//! the usual hosts) and possible from any thread.
+
+use std::time::Duration;
+
+use aio_sys::QEMUClockType;
+
+/// One of QEMU's clocks.
+///
+/// The numbers are those of `QEMUClockType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Clock {
+    /// Monotonic time of the host, which runs even while the guest is stopped.
+    ///
+    /// The right one for everything that has to do with the outside: time-outs of peers, retries,
+    /// monitor commands. [`sleep`](crate::time::sleep) uses it.
+    Realtime = 0,
+    /// Time as the guest sees it.
+    ///
+    /// It stands still while the guest is paused, so a sleep on it can last for ever. Without a
+    /// machine (in tools and tests) it follows the wall clock. The right one for what a device
+    /// model does on behalf of the guest.
+    Virtual = 1,
+    /// Wall-clock time of the host in nanoseconds since 1970, with the host's leaps.
+    ///
+    /// It jumps when the host's time is set. The right one for a real-time clock device.
+    Host = 2,
+    /// Like [`Virtual`](Self::Virtual), but it goes on while an instruction-counting guest
+    /// (`-icount`) sleeps.
+    VirtualRt = 3,
+}
+
+impl Clock {
+    /// The clocks in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Realtime, Self::Virtual, Self::Host, Self::VirtualRt];
+
+    /// Returns the time on this clock, in nanoseconds. Callable from any thread.
+    ///
+    /// Wraps `qemu_clock_get_ns`.
+    #[must_use]
+    pub fn now(self) -> i64 {
+        aio_sys::qemu_clock_get_ns(self as QEMUClockType)
+    }
+
+    /// Returns the time that is `duration` from now, or the end of time if that is beyond it.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> i64 {
+        self.now().saturating_add(saturating_ns(duration))
+    }
+}
+
+/// Returns `duration` in nanoseconds; what does not fit (292 years) is the largest number.
+pub(crate) fn saturating_ns(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
