@@ -13,3 +13,5 @@ pub(crate) mod context;
 pub(crate) mod fd_handler;
 pub(crate) mod iothread;
 pub(crate) mod loop_timer;
+pub(crate) mod main_loop;
+pub(crate) mod wait;

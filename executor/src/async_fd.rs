@@ -35,7 +35,9 @@ pub(crate) mod test_loop;
 mod tests;
 mod waiters;
 
-use reactor::{Reactor, SourceKey, closed};
+pub(crate) use reactor::Reactor;
+
+use reactor::{SourceKey, closed};
 pub use source::Ready;
 use source::{AfterClear, Direction, Interest, Source};
 use waiters::Ticket;

@@ -35,6 +35,11 @@ pub enum Clock {
 }
 
 impl Clock {
+    /// C's name for it.
+    pub(crate) fn to_c(self) -> QEMUClockType {
+        QEMUClockType::ALL[self as usize]
+    }
+
     /// The clocks in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Realtime, Self::Virtual, Self::Host, Self::VirtualRt];
 
@@ -43,7 +48,7 @@ impl Clock {
     /// Wraps `qemu_clock_get_ns`.
     #[must_use]
     pub fn now(self) -> i64 {
-        aio_sys::qemu_clock_get_ns(self as QEMUClockType)
+        aio_sys::qemu_clock_get_ns(self.to_c())
     }
 
     /// Returns the time that is `duration` from now, or the end of time if that is beyond it.

@@ -71,11 +71,6 @@ impl Home {
         &self.queue
     }
 
-    /// Home.
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
     /// Rings for a task that was queued at home, if nobody is running the queue. Home.
     #[inline]
     pub(crate) fn ring_if_idle(&self) {
@@ -122,7 +117,7 @@ const KEEP: usize = 4096;
 /// work on both ends of a task's life; a block freed elsewhere goes straight back to the allocator.
 /// Each block counts as one reference on the [`Home`], whether a task lives in it or not.
 #[derive(Debug)]
-pub(crate) struct Pool {
+struct Pool {
     free: [Cell<*mut FreeBlock>; CLASSES],
     kept: [Cell<usize>; CLASSES],
     closed: Cell<bool>,

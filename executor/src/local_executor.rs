@@ -34,7 +34,6 @@ use std::sync::Arc;
 use futures_util::task::{LocalFutureObj, LocalSpawn, SpawnError};
 
 use crate::aio::context::Context;
-use crate::current;
 use crate::probe::Probe;
 use crate::stats::Stats;
 use crate::task::{JoinHandle, TaskLabel};
@@ -55,16 +54,12 @@ impl LocalExecutor {
     /// # Panics
     ///
     /// If another thread runs the context.
-    ///
-    /// # Errors
-    ///
-    /// None today; kept for event loops that need file descriptors per executor.
-    pub fn attach(context: &Context) -> io::Result<LocalExecutor> {
+    pub fn attach(context: &Context) -> LocalExecutor {
         assert!(
             context.is_home(),
             "an executor must be attached by the thread that runs its AioContext"
         );
-        Ok(LocalExecutor { core: Core::new(context) })
+        LocalExecutor { core: Core::new(context) }
     }
 
     /// An executor in a loop of this thread's own, made now if need be: for programs, tests and threads
@@ -74,7 +69,7 @@ impl LocalExecutor {
     ///
     /// What the system says if there are no more file descriptors.
     pub fn new() -> io::Result<LocalExecutor> {
-        LocalExecutor::attach(&Context::for_this_thread()?)
+        Ok(LocalExecutor::attach(&Context::for_this_thread()?))
     }
 
     /// Spawns a task, to be polled by this thread's event loop. The future need not be `Send`.

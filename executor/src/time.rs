@@ -37,7 +37,9 @@ pub(crate) mod queue;
 #[cfg(test)]
 mod tests;
 
-use queue::{TimerKey, TimerQueue};
+pub(crate) use queue::TimerQueue;
+
+use queue::TimerKey;
 
 /// Waits for `duration` on the real-time clock.
 ///

@@ -57,7 +57,7 @@ impl BottomHalf {
         let raw = unsafe {
             aio_sys::aio_bh_new_full(
                 context.as_raw(),
-                Some(Trampoline::<C>::run),
+                Trampoline::<C>::run,
                 to_opaque(number),
                 name.as_ptr(),
                 ptr::null_mut(),
@@ -119,7 +119,17 @@ impl fmt::Debug for BottomHalf {
 ///
 /// If the loop ends first, `work` leaks, and QEMU aborts when the context goes: the caller must know that
 /// the loop runs.
-pub(crate) fn run_oneshot<F: FnOnce() + Send + 'static>(context: &Context, work: F) {
+pub(crate) fn run_oneshot(context: &Context, work: impl FnOnce() + Send + 'static) {
+    // SAFETY: `work` is `Send`.
+    unsafe { run_oneshot_here(context, work) }
+}
+
+/// As [`run_oneshot`], for work that must stay on this thread.
+///
+/// # Safety
+///
+/// The calling thread runs `context`, and no other does; or `F` is `Send`.
+pub(crate) unsafe fn run_oneshot_here<F: FnOnce() + 'static>(context: &Context, work: F) {
     extern "C" fn run<F: FnOnce()>(opaque: *mut c_void) {
         // SAFETY: [opaque-is-box]: from `Box::into_raw` below, and a oneshot runs once.
         let work = unsafe { Box::from_raw(opaque.cast::<F>()) };
@@ -130,7 +140,7 @@ pub(crate) fn run_oneshot<F: FnOnce() + Send + 'static>(context: &Context, work:
     unsafe {
         aio_sys::aio_bh_schedule_oneshot_full(
             context.as_raw(),
-            Some(run::<F>),
+            run::<F>,
             opaque,
             c"executor-oneshot".as_ptr(),
         );

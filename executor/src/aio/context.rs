@@ -33,8 +33,7 @@ impl Context {
     ///
     /// If the main loop has not been initialised.
     pub fn main() -> Context {
-        // SAFETY: callable from any thread; the answer is null or lives as long as the process.
-        let raw = unsafe { aio_sys::qemu_get_aio_context() };
+        let raw = aio_sys::qemu_get_aio_context();
         // SAFETY: `raw` is null or a live context.
         unsafe { Context::from_raw(raw) }.expect("the main loop has not been initialised")
     }
@@ -47,8 +46,7 @@ impl Context {
     /// If the main loop has not been initialised.
     pub fn iohandler() -> Context {
         let _initialised = Context::main();
-        // SAFETY: callable once the main loop is there.
-        let raw = unsafe { aio_sys::iohandler_get_aio_context() };
+        let raw = aio_sys::iohandler_get_aio_context();
         // SAFETY: `raw` is a live context.
         unsafe { Context::from_raw(raw) }.expect("the main loop has an iohandler context")
     }
@@ -56,8 +54,7 @@ impl Context {
     /// The calling thread's context (`qemu_get_current_aio_context`): an iothread's own, or the main
     /// loop's if the thread holds the Big QEMU Lock.
     pub fn current() -> Option<Context> {
-        // SAFETY: callable from any thread.
-        let raw = unsafe { aio_sys::qemu_get_current_aio_context() };
+        let raw = aio_sys::qemu_get_current_aio_context();
         // SAFETY: null or a live context.
         unsafe { Context::from_raw(raw) }
     }
@@ -112,15 +109,12 @@ impl Context {
     }
 
     pub(crate) fn is_main(&self) -> bool {
-        // SAFETY: callable from any thread.
-        ptr::eq(unsafe { aio_sys::qemu_get_aio_context() }, self.as_raw())
+        ptr::eq(aio_sys::qemu_get_aio_context(), self.as_raw())
     }
 
     pub(crate) fn is_iohandler(&self) -> bool {
-        // SAFETY: callable from any thread.
-        let main = unsafe { aio_sys::qemu_get_aio_context() };
-        // SAFETY: callable once the main loop is there, which the first operand says.
-        !main.is_null() && ptr::eq(unsafe { aio_sys::iohandler_get_aio_context() }, self.as_raw())
+        let main = aio_sys::qemu_get_aio_context();
+        !main.is_null() && ptr::eq(aio_sys::iohandler_get_aio_context(), self.as_raw())
     }
 
     /// One pass of the loop (`aio_poll`), waiting for an event if `blocking`. Home thread; the callers
@@ -128,12 +122,6 @@ impl Context {
     pub(crate) fn poll(&self, blocking: bool) -> bool {
         // SAFETY: [ctx-ref]; the home thread is asserted by the function itself.
         unsafe { aio_sys::aio_poll(self.as_raw(), blocking) }
-    }
-
-    /// Makes the loop look again at what it has to do (`aio_notify`). Any thread.
-    pub(crate) fn notify(&self) {
-        // SAFETY: [ctx-ref]; callable from any thread.
-        unsafe { aio_sys::aio_notify(self.as_raw()) }
     }
 
     /// Sets how long the loop looks for events before it sleeps (`aio_context_set_poll_params`):

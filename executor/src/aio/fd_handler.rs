@@ -3,8 +3,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::callback::{from_opaque, no_unwind, to_opaque};
 use super::context::Context;
@@ -19,7 +18,7 @@ pub(crate) trait OnReadable {
 }
 
 /// A read handler (`aio_set_fd_handler`), removed when this is dropped. Home thread only.
-pub(crate) struct FdHandler<F: AsRawFd = Arc<OwnedFd>> {
+pub(crate) struct FdHandler<F: AsFd> {
     context: Context,
     /// Dropped after `Drop` has removed the handler, [fd-deregistered].
     fd: F,
@@ -41,10 +40,10 @@ impl<C: OnReadable> Trampoline<C> {
     extern "C" fn poll_ready(_opaque: *mut c_void) {}
 }
 
-impl<F: AsRawFd> FdHandler<F> {
+impl<F: AsFd> FdHandler<F> {
     /// Watches `fd` in `context`, calling `C` with `number`.
     pub(crate) fn new<C: OnReadable>(context: &Context, fd: F, number: usize) -> FdHandler<F> {
-        set_handler(context, fd.as_raw_fd(), Some(Callbacks::of::<C>()), number);
+        set_handler(context, fd.as_fd(), Some(Callbacks::of::<C>()), number);
         FdHandler { context: context.clone(), fd, not_send: PhantomData }
     }
 }
@@ -66,12 +65,12 @@ impl Callbacks {
 }
 
 /// Sets the read handler of `fd`, or removes it.
-fn set_handler(context: &Context, fd: RawFd, callbacks: Option<Callbacks>, number: usize) {
+fn set_handler(context: &Context, fd: BorrowedFd<'_>, callbacks: Option<Callbacks>, number: usize) {
     // SAFETY: [ctx-ref] and [opaque-is-number]; the fd is open, the handler's owner holds it.
     unsafe {
         aio_sys::aio_set_fd_handler(
             context.as_raw(),
-            fd,
+            fd.as_raw_fd(),
             callbacks.as_ref().map(|c| c.ready as _),
             None,
             callbacks.as_ref().map(|c| c.poll as _),
@@ -81,14 +80,14 @@ fn set_handler(context: &Context, fd: RawFd, callbacks: Option<Callbacks>, numbe
     }
 }
 
-impl<F: AsRawFd> Drop for FdHandler<F> {
+impl<F: AsFd> Drop for FdHandler<F> {
     fn drop(&mut self) {
-        set_handler(&self.context, self.fd.as_raw_fd(), None, 0);
+        set_handler(&self.context, self.fd.as_fd(), None, 0);
     }
 }
 
-impl<F: AsRawFd> fmt::Debug for FdHandler<F> {
+impl<F: AsFd> fmt::Debug for FdHandler<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FdHandler").field("fd", &self.fd.as_raw_fd()).finish_non_exhaustive()
+        f.debug_struct("FdHandler").field("fd", &self.fd.as_fd()).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! One timer of a loop, for one clock.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::fmt;
 use std::marker::{PhantomData, PhantomPinned};
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use aio_sys::QEMUTimer;
 
 use super::callback::{from_opaque, no_unwind, to_opaque};
 use super::context::Context;
+use crate::clock::Clock;
 
 /// What a timer runs, given the number it was made with.
 pub(crate) trait OnTimer {
@@ -36,12 +37,12 @@ impl<C: OnTimer> Trampoline<C> {
 }
 
 impl LoopTimer {
-    /// A disarmed timer on `clock` (a `QEMUClockType`) that calls `C` with `number`.
+    /// A disarmed timer on `clock` that calls `C` with `number`.
     ///
     /// # Panics
     ///
     /// If the context has no timer list that we can reach.
-    pub(crate) fn new<C: OnTimer>(context: &Context, clock: c_int, number: usize) -> LoopTimer {
+    pub(crate) fn new<C: OnTimer>(context: &Context, clock: Clock, number: usize) -> LoopTimer {
         // SAFETY: [ctx-ref].
         let group = unsafe { aio_sys::aio_context_timer_group(context.as_raw()) };
         assert!(!group.is_null(), "the timers of this AioContext cannot be reached");
@@ -55,10 +56,10 @@ impl LoopTimer {
             aio_sys::timer_init_full(
                 this.raw(),
                 group,
-                clock,
+                clock.to_c(),
                 1,
                 0,
-                Some(Trampoline::<C>::fired),
+                Trampoline::<C>::fired,
                 to_opaque(number),
             );
         }

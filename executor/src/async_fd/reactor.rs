@@ -76,11 +76,6 @@ impl Reactor {
         })
     }
 
-    /// Returns the fd that is readable while there is something to dispatch.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.0.as_fd()
-    }
-
     /// Registers `fd`. Callable from any thread.
     pub(crate) fn register(
         &self,
@@ -195,6 +190,13 @@ impl Reactor {
     /// that matters.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The fd that is readable while there is something to dispatch.
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
     }
 }
 

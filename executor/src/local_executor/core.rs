@@ -100,6 +100,10 @@ impl Core {
         &self.timers
     }
 
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
     pub(super) fn loop_timers(&self) -> &LoopTimers {
         &self.loop_timers
     }

@@ -135,19 +135,33 @@ impl Core {
         let label = self.label(&running);
         let sites = borrows::describe(before);
         let message = format!("{label} was suspended while a BqlRefCell is borrowed: {sites}");
-        if matches!(polled, Polled::Ready) {
-            running.succeed();
-            let task = self.table().remove(running.key());
-            discard_detached(&task);
-            self.counters().completed.add(1);
-            check_borrow_ended(before, &message);
-            return running.finish(task);
-        }
-        if let Err(second) = running.drop_future() {
+        let dropped = match polled {
+            Polled::Ready => running.drop_output(),
+            Polled::Pending | Polled::Panicked(_) => running.drop_future(),
+        };
+        if let Err(second) = dropped {
             report_lost_panic(&label, &*second);
         }
         check_borrow_ended(before, &message);
         self.fail_without_future(running, Box::new(message));
+    }
+
+    /// Makes wakes at home leave the doorbell alone: the queue is being looked at. In an executor that
+    /// nested loops run that is not enough, since the poll may start one.
+    fn set_running(&self) -> bool {
+        if self.bell().is_nested() { true } else { self.home().set_idle(false) }
+    }
+
+    /// Undoes `set_running`, and rings for what is left.
+    fn end_running(&self, was_idle: bool) {
+        if self.home().queue().is_empty() {
+            if !self.bell().is_nested() {
+                self.home().set_idle(was_idle);
+            }
+            return;
+        }
+        self.home().set_idle(true);
+        self.home().ring_if_idle();
     }
 }
 

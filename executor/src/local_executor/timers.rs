@@ -90,7 +90,7 @@ impl Core {
         }
         slot.armed_for.set(deadline);
         let number = callback_number(self.number(), index);
-        let new = || LoopTimer::new::<Fired>(self.context(), clock as _, number);
+        let new = || LoopTimer::new::<Fired>(self.context(), clock, number);
         slot.timer.get_or_init(new).arm_at(deadline);
     }
 

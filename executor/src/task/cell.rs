@@ -76,7 +76,8 @@ struct TaskCell<F: Future> {
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
     output: ManuallyDrop<F::Output>,
-    error: ManuallyDrop<JoinError>,
+    /// Written and read through the address of the union.
+    _error: ManuallyDrop<JoinError>,
 }
 
 /// Makes a task that is not yet in any queue. Home.
@@ -483,7 +484,14 @@ impl Running {
         catch_unwind(AssertUnwindSafe(|| unsafe { drop_future(self.header) }))
     }
 
-    /// Puts an error where the future was. The future must be gone.
+    /// Drops the output of a poll that returned `Ready`. Returns the panic of its destructor, if any.
+    pub(crate) fn drop_output(&self) -> Result<(), Box<dyn Any + Send>> {
+        let drop_output = vtable(self.header()).drop_output;
+        // SAFETY: [running-is-lock], and the poll has put the output into the stage.
+        catch_unwind(AssertUnwindSafe(|| unsafe { drop_output(self.header) }))
+    }
+
+    /// Puts an error where the future was. The stage must be empty.
     pub(crate) fn fail(&self, error: JoinError) {
         let stage = vtable(self.header()).stage;
         // SAFETY: the offset is that of the stage, within the allocation.

@@ -209,11 +209,6 @@ impl State {
         self.has(COMPLETE)
     }
 
-    /// Whether its future is being polled or dropped right now. Home.
-    pub(crate) fn is_running(&self) -> bool {
-        self.has(RUNNING)
-    }
-
     /// Whether a `JoinHandle` exists. Home.
     pub(crate) fn has_join(&self) -> bool {
         self.has(JOIN)

@@ -1,0 +1,164 @@
+//! Threads that run an event loop of their own.
+
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aio_sys::IOThread;
+
+use super::bottom_half::run_oneshot;
+use super::context::{Context, take_error};
+use crate::cx::Bql;
+
+/// An iothread: a thread that runs an event loop of its own, without the Big QEMU Lock.
+///
+/// A counted reference (`object_ref`), which keeps the thread running. The thread ends when it was
+/// [destroyed](Self::destroy) and the last reference is gone; dropping the last one waits for it.
+pub struct IoThread {
+    raw: NonNull<IOThread>,
+    id: Arc<str>,
+}
+
+// SAFETY: [iothread-ref]: the count is atomic, and what we call on it is allowed to any thread.
+unsafe impl Send for IoThread {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for IoThread {}
+
+/// An iothread, as `query-iothreads` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IoThreadInfo {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The kernel's number for the thread; 0 while it is starting.
+    pub thread_id: i32,
+}
+
+struct Known {
+    id: Arc<str>,
+    thread_id: Arc<AtomicI32>,
+}
+
+/// The iothreads that were made here.
+fn known() -> MutexGuard<'static, Vec<Known>> {
+    static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn c_id(id: &str) -> io::Result<CString> {
+    CString::new(id).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an id has no NUL byte"))
+}
+
+impl IoThread {
+    /// Makes an iothread and starts it (`iothread_create`).
+    ///
+    /// # Errors
+    ///
+    /// If the id is in use or has a NUL byte, or the system is out of threads or file descriptors.
+    pub fn create(_bql: &Bql, id: &str) -> io::Result<IoThread> {
+        let c_id = c_id(id)?;
+        let mut error = ptr::null_mut();
+        // SAFETY: the string is NUL-terminated; `error` is null and outlives the call.
+        let raw = unsafe { aio_sys::iothread_create(c_id.as_ptr(), &mut error) };
+        if raw.is_null() {
+            return Err(take_error(error));
+        }
+        // SAFETY: borrowed from the registry, which the lock keeps as it is.
+        let this = unsafe { IoThread::from_raw(raw, id.into()) };
+        this.remember();
+        Ok(this)
+    }
+
+    /// Finds an iothread (`iothread_by_id`).
+    pub fn by_id(_bql: &Bql, id: &str) -> Option<IoThread> {
+        let c_id = c_id(id).ok()?;
+        // SAFETY: the string is NUL-terminated.
+        let raw = unsafe { aio_sys::iothread_by_id(c_id.as_ptr()) };
+        // SAFETY: borrowed from the registry, which the lock keeps as it is.
+        (!raw.is_null()).then(|| unsafe { IoThread::from_raw(raw, id.into()) })
+    }
+
+    /// # Safety
+    ///
+    /// `raw` is a live iothread.
+    unsafe fn from_raw(raw: *mut IOThread, id: Arc<str>) -> IoThread {
+        // SAFETY: alive by this function's contract.
+        unsafe { aio_sys::object_ref(raw.cast()) };
+        let raw = NonNull::new(raw).expect("the callers look");
+        IoThread { raw, id }
+    }
+
+    /// The iothreads that this program made, in that order.
+    pub fn list(_bql: &Bql) -> Vec<IoThreadInfo> {
+        let info = |known: &Known| IoThreadInfo {
+            id: Arc::clone(&known.id),
+            thread_id: known.thread_id.load(Ordering::Relaxed),
+        };
+        known().iter().map(info).collect()
+    }
+
+    fn remember(&self) {
+        let thread_id = Arc::new(AtomicI32::new(0));
+        known().push(Known { id: Arc::clone(&self.id), thread_id: Arc::clone(&thread_id) });
+        run_oneshot(&self.context(), move || {
+            thread_id.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
+        });
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its event loop (`iothread_get_aio_context`).
+    pub fn context(&self) -> Context {
+        // SAFETY: [iothread-ref].
+        let raw = unsafe { aio_sys::iothread_get_aio_context(self.raw.as_ptr()) };
+        // SAFETY: the iothread owns a reference on its context.
+        unsafe { Context::from_raw(raw) }.expect("an iothread has a context")
+    }
+
+    /// Takes the iothread out of the registry (`iothread_destroy`). With the last reference the thread is
+    /// stopped and waited for; tasks that are still there are cancelled, on their thread.
+    ///
+    /// Do not hold up the iothread with the lock that the caller has: the wait would be for ever.
+    ///
+    /// # Errors
+    ///
+    /// If it was destroyed before.
+    pub fn destroy(self, _bql: &Bql) -> io::Result<()> {
+        let c_id = c_id(&self.id)?;
+        // SAFETY: the string is NUL-terminated.
+        if !ptr::eq(unsafe { aio_sys::iothread_by_id(c_id.as_ptr()) }, self.raw.as_ptr()) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the iothread was destroyed before"));
+        }
+        known().retain(|known| known.id != self.id);
+        crate::io_context::forget_unused(&self.context());
+        // SAFETY: it is in the registry, as just seen, and the lock keeps it there.
+        unsafe { aio_sys::iothread_destroy(self.raw.as_ptr()) };
+        Ok(())
+    }
+}
+
+impl Clone for IoThread {
+    fn clone(&self) -> IoThread {
+        // SAFETY: [iothread-ref]: our reference keeps it alive.
+        unsafe { IoThread::from_raw(self.raw.as_ptr(), Arc::clone(&self.id)) }
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        // SAFETY: [iothread-ref]: gives up our reference.
+        unsafe { aio_sys::object_unref(self.raw.as_ptr().cast()) }
+    }
+}
+
+impl fmt::Debug for IoThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("IoThread").field(&self.id).finish()
+    }
+}

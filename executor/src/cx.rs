@@ -1,0 +1,346 @@
+//! Capabilities: what the code at hand may do, as a value it was lent.
+//!
+//! Each of these types stands for a fact about where code runs, and is only ever lent, as a reference of a
+//! lifetime that the lender chose. None can be made, cloned or kept by safe code, and none is `Send`, so
+//! having one *is* the proof:
+//!
+//! | capability | the fact |
+//! |---|---|
+//! | [`&Bql`](Bql) | this thread holds the Big QEMU Lock until the reference ends |
+//! | [`&mut NoCoroutine`](NoCoroutine) | main loop, no future is being polled: nested event loops are allowed, QEMU's `no_coroutine_fn` |
+//! | [`&MainCx`](MainCx) | inside a task of the main loop: the lock is held whenever it is polled |
+//! | [`&IoCx`](IoCx) | inside a task of an iothread: no lock |
+//! | [`&OobContext`](OobContext) | inside an out-of-band command: no lock, and no way to wait |
+//!
+//! A task is `'static`, so it cannot capture what was lent to the code that spawns it; it is lent its own.
+//! What the types cannot see (destructors, C code that calls back) is checked at run time.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::aio::bottom_half::{run_oneshot, run_oneshot_here};
+use crate::aio::context::Context;
+use crate::bql;
+use crate::current;
+use crate::local_executor::Core;
+use crate::main_loop::MainHandle;
+use crate::remote::{self, Errand, Remote};
+use crate::task::JoinHandle;
+use crate::task_fn::TaskFn;
+
+/// Named in the compiler's message when a capability would leave its thread.
+pub(crate) struct BqlHeldByThisThread;
+/// Named in the compiler's message when a capability would leave its thread.
+pub(crate) struct BoundToThisThread;
+
+/// Proof that the calling thread holds the Big QEMU Lock.
+///
+/// Lent by [`MainCx::bql`], [`NoCoroutine`] (which dereferences to it) and
+/// [`IoCx::lock_bql`]; asked for by [`BqlCell`](crate::BqlCell) and
+/// [`BqlRefCell`](crate::BqlRefCell). Any thread may hold the lock, also a vCPU's: this says nothing about
+/// the main loop's thread.
+pub struct Bql {
+    thread: PhantomData<Rc<BqlHeldByThisThread>>,
+}
+
+impl Bql {
+    /// Lends the proof to `f`.
+    ///
+    /// # Panics
+    ///
+    /// If the lock is not held: then the caller's own reason to believe so is wrong.
+    #[track_caller]
+    pub(crate) fn lend<R>(f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
+        assert!(bql::is_locked(), "this thread does not hold the Big QEMU Lock");
+        f(&Bql::new())
+    }
+
+    /// For those who have just checked, or taken, the lock, and lend the proof no longer than they hold it.
+    pub(crate) fn new() -> Bql {
+        Bql { thread: PhantomData }
+    }
+}
+
+impl fmt::Debug for Bql {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bql")
+    }
+}
+
+/// The right to run a nested event loop: main loop, Big QEMU Lock held, no future being polled.
+///
+/// What QEMU's C code marks `no_coroutine_fn` takes `&mut NoCoroutine` in Rust: [`block_on`](crate::block_on),
+/// [`wait_while`](Self::wait_while), [`unlocked`](Self::unlocked). A function without it in its signature
+/// cannot start a nested loop, and a future cannot have one: no task outlives the loan. It is also proof of
+/// the lock: `&NoCoroutine` is a [`&Bql`](Bql), which keeps guards from living across a nested loop.
+pub struct NoCoroutine {
+    bql: Bql,
+}
+
+impl NoCoroutine {
+    /// Lends the right to `f`: for callbacks from C.
+    ///
+    /// # Safety
+    ///
+    /// - The calling thread is the main loop's, in a callback that C allows to run a nested loop
+    ///   (not a `coroutine_fn`, not inside a `poll` of ours).
+    /// - No other `&mut NoCoroutine` or `&MainCx` is usable until this returns.
+    ///
+    /// # Panics
+    ///
+    /// If the lock is not held, or a future is being polled on this thread.
+    #[track_caller]
+    pub unsafe fn assume<R>(f: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
+        assert!(bql::is_locked(), "this thread does not hold the Big QEMU Lock");
+        assert!(
+            !current::in_poll(),
+            "a callback that may run nested event loops was called inside {}",
+            current::describe_task()
+        );
+        f(&mut NoCoroutine { bql: Bql::new() })
+    }
+
+    /// A handle on the main loop for other threads.
+    pub fn main(&self) -> MainHandle {
+        MainHandle::new()
+    }
+
+    /// Spawns a task on the main loop.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, task: F) -> JoinHandle<T>
+    where
+        F: for<'a> TaskFn<&'a MainCx, T> + 'static,
+        T: 'static,
+    {
+        spawn_main(&crate::main_loop::main_core(), None, Location::caller(), task)
+    }
+
+    /// Runs the main context's events until `condition` is false (`AIO_WAIT_WHILE`).
+    ///
+    /// The condition is looked at again after each event of the main context, and after
+    /// `aio_wait_kick`.
+    ///
+    /// # Panics
+    ///
+    /// If a `BqlRefCell` is borrowed by ambient code.
+    #[track_caller]
+    pub fn wait_while(&mut self, mut condition: impl FnMut(&Bql) -> bool) {
+        bql::assert_nothing_borrowed("a nested event loop was started");
+        let main = Context::main();
+        let _waiting = crate::aio::wait::Waiting::begin();
+        while condition(&self.bql) {
+            main.poll(true);
+        }
+    }
+
+    /// Releases the Big QEMU Lock while `work` runs. `work` is `Send`, so it cannot bring along anything
+    /// that the lock protects.
+    ///
+    /// # Panics
+    ///
+    /// If a `BqlRefCell` is borrowed by ambient code.
+    #[track_caller]
+    pub fn unlocked<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> R {
+        bql::without_lock(work)
+    }
+}
+
+impl Deref for NoCoroutine {
+    type Target = Bql;
+
+    fn deref(&self) -> &Bql {
+        &self.bql
+    }
+}
+
+impl fmt::Debug for NoCoroutine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NoCoroutine")
+    }
+}
+
+/// What a task of the main loop is lent: it is polled in the main loop's thread, under the Big QEMU Lock.
+pub struct MainCx {
+    core: Rc<Core>,
+    thread: PhantomData<Rc<BoundToThisThread>>,
+}
+
+impl MainCx {
+    pub(crate) fn new(core: Rc<Core>) -> MainCx {
+        MainCx { core, thread: PhantomData }
+    }
+
+    /// Lets `f` look at what the Big QEMU Lock protects.
+    ///
+    /// `f` cannot await, and no guard can leave it. What was true in one scope need not be true in the
+    /// next one if there is an `.await` between: the lock was released meanwhile.
+    #[track_caller]
+    pub fn bql<R>(&self, f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
+        Bql::lend(f)
+    }
+
+    /// Spawns another task on the main loop.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, task: F) -> JoinHandle<T>
+    where
+        F: for<'a> TaskFn<&'a MainCx, T> + 'static,
+        T: 'static,
+    {
+        spawn_main(&self.core, None, Location::caller(), task)
+    }
+
+    /// Spawns another task on the main loop, with a name.
+    #[track_caller]
+    pub fn spawn_named<F, T>(&self, name: impl Into<Arc<str>>, task: F) -> JoinHandle<T>
+    where
+        F: for<'a> TaskFn<&'a MainCx, T> + 'static,
+        T: 'static,
+    {
+        spawn_main(&self.core, Some(name.into()), Location::caller(), task)
+    }
+
+    /// Spawns a future that needs no capability.
+    #[track_caller]
+    pub fn spawn_future<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        self.core.spawn(None, Location::caller(), future)
+    }
+
+    /// Calls `f` outside of any task, where nested event loops are allowed: how async code calls a
+    /// `no_coroutine_fn`. Await the answer.
+    #[track_caller]
+    pub fn run_in_bh<R: 'static>(
+        &self,
+        f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
+    ) -> Remote<R> {
+        let called_at = Location::caller();
+        let (errand, remote) = remote::pair();
+        // SAFETY: this is the main loop's thread, which runs the iohandler context.
+        unsafe { run_oneshot_here(&Context::iohandler(), call_job(errand, called_at, f)) };
+        remote
+    }
+
+    /// A handle on the main loop for other threads.
+    pub fn main(&self) -> MainHandle {
+        MainHandle::new()
+    }
+
+    /// Lists and cancels the tasks of this executor.
+    pub fn probe(&self) -> crate::Probe {
+        self.core.probe()
+    }
+}
+
+impl fmt::Debug for MainCx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MainCx")
+    }
+}
+
+/// Spawns a task that is lent a `MainCx`.
+pub(crate) fn spawn_main<F, T>(
+    core: &Rc<Core>,
+    name: Option<Arc<str>>,
+    spawned_at: &'static Location<'static>,
+    task: F,
+) -> JoinHandle<T>
+where
+    F: for<'a> TaskFn<&'a MainCx, T> + 'static,
+    T: 'static,
+{
+    let cx = MainCx::new(Rc::clone(core));
+    core.spawn(name, spawned_at, async move { task(&cx).await })
+}
+
+/// What a task of an iothread is lent: it is polled in the iothread, without the Big QEMU Lock.
+pub struct IoCx {
+    core: Rc<Core>,
+    thread: PhantomData<Rc<BoundToThisThread>>,
+}
+
+impl IoCx {
+    pub(crate) fn new(core: Rc<Core>) -> IoCx {
+        IoCx { core, thread: PhantomData }
+    }
+
+    /// Takes the Big QEMU Lock, waiting for it, and lets `f` look at what it protects.
+    ///
+    /// Beware: the main loop may be waiting for this iothread, with the lock held. Prefer awaiting
+    /// [`MainHandle::call`].
+    #[track_caller]
+    pub fn lock_bql<R>(&self, f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
+        bql::with_bql(f)
+    }
+
+    /// Spawns another task on this iothread.
+    #[track_caller]
+    pub fn spawn<F, T>(&self, task: F) -> JoinHandle<T>
+    where
+        F: for<'a> TaskFn<&'a IoCx, T> + 'static,
+        T: 'static,
+    {
+        let cx = IoCx::new(Rc::clone(&self.core));
+        self.core.spawn(None, Location::caller(), async move { task(&cx).await })
+    }
+}
+
+impl fmt::Debug for IoCx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IoCx")
+    }
+}
+
+/// What an out-of-band command is lent: it runs at once, in the monitor's thread, without the Big QEMU Lock,
+/// and must not wait.
+pub struct OobContext {
+    thread: PhantomData<Rc<BoundToThisThread>>,
+}
+
+impl OobContext {
+    /// Lends the context to `f`. For a monitor's driver.
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(crate) fn lend<R>(f: impl for<'o> FnOnce(&'o OobContext) -> R) -> R {
+        f(&OobContext { thread: PhantomData })
+    }
+
+    /// Lets the main loop call `f` soon. Does not wait.
+    #[track_caller]
+    pub fn schedule(&self, f: impl FnOnce(&mut NoCoroutine) + Send + 'static) {
+        MainHandle::new().call(f).detach();
+    }
+}
+
+impl fmt::Debug for OobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OobContext")
+    }
+}
+
+/// Calls `f` in a one-shot bottom half of the main loop. Any thread.
+pub(crate) fn call_main<R: Send + 'static>(
+    called_at: &'static Location<'static>,
+    f: impl FnOnce(&mut NoCoroutine) -> R + Send + 'static,
+) -> Remote<R> {
+    let (errand, remote) = remote::pair();
+    run_oneshot(&Context::iohandler(), call_job(errand, called_at, f));
+    remote
+}
+
+/// What the one-shot bottom half runs.
+fn call_job<R>(
+    errand: Errand<R>,
+    called_at: &'static Location<'static>,
+    f: impl FnOnce(&mut NoCoroutine) -> R,
+) -> impl FnOnce() {
+    move || {
+        errand.call(called_at, || {
+            // SAFETY: a bottom half of the iohandler context runs in the main loop's thread, outside of
+            // coroutines; capabilities of code further up the stack are in use by that code only.
+            unsafe { NoCoroutine::assume(f) }
+        });
+    }
+}

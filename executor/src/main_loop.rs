@@ -1,0 +1,175 @@
+//! The main loop: its executor, the right to block it, and the way to it from other threads.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::Location;
+use std::rc::Rc;
+
+use crate::aio::context::Context;
+use crate::aio::main_loop;
+use crate::bql;
+use crate::cx::{MainCx, NoCoroutine, call_main};
+use crate::current;
+use crate::local_executor::{Core, LocalExecutor};
+use crate::remote::{self, Remote};
+use crate::task_fn::TaskFn;
+
+/// The executors of the main loop's thread.
+#[derive(Default)]
+struct Executors {
+    /// In the iohandler context: where tasks live. Never run by nested loops.
+    main: Option<LocalExecutor>,
+    /// In the main context: where the future of a nested `block_on` lives, and what it spawns.
+    nested: Option<LocalExecutor>,
+}
+
+thread_local! {
+    static EXECUTORS: RefCell<Executors> = RefCell::default();
+    /// Calls of `main_loop_wait` on the stack.
+    static DISPATCHING: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs a program on the main loop: initialises it, takes the Big QEMU Lock and lends `program` the right to
+/// run event loops. For standalone programs and tests; inside QEMU, the main loop is QEMU's.
+///
+/// When `program` returns, the main loop's tasks are cancelled and their futures dropped. May be called
+/// again, by the same thread.
+///
+/// # Panics
+///
+/// Inside a task or another `run_main`; and if the main loop cannot be initialised.
+#[track_caller]
+pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
+    assert!(!current::in_poll(), "`run_main` inside {}", current::describe_task());
+    assert!(!bql::is_locked(), "`run_main` runs already, or this thread holds the Big QEMU Lock");
+    if let Err(error) = main_loop::init() {
+        panic!("the main loop cannot be initialised: {error}");
+    }
+    let _running = Running::begin();
+    // SAFETY: no capability exists on this thread, which just took the lock and is in no callback.
+    unsafe { NoCoroutine::assume(program) }
+}
+
+/// Holds the lock, and the executors while they live.
+struct Running {
+    _lock: bql::Held,
+}
+
+impl Running {
+    fn begin() -> Running {
+        Running { _lock: bql::Held::new() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let executors = EXECUTORS.take();
+        drop(executors.main);
+        drop(executors.nested);
+    }
+}
+
+/// The executor of the main loop, attached on first use. Main loop's thread only.
+///
+/// # Panics
+///
+/// On any thread that does not hold the Big QEMU Lock.
+#[track_caller]
+pub(crate) fn main_core() -> Rc<Core> {
+    core_of(|executors| &mut executors.main, Context::iohandler)
+}
+
+fn core_of(
+    slot: impl Fn(&mut Executors) -> &mut Option<LocalExecutor>,
+    context: impl FnOnce() -> Context,
+) -> Rc<Core> {
+    let attached = EXECUTORS.with_borrow_mut(|e| slot(e).as_ref().map(|e| Rc::clone(e.core())));
+    attached.unwrap_or_else(|| {
+        let executor = LocalExecutor::attach(&context());
+        let core = Rc::clone(executor.core());
+        EXECUTORS.with_borrow_mut(|executors| *slot(executors) = Some(executor));
+        core
+    })
+}
+
+/// Polls the future of `task` and runs the event loop until it is ready.
+///
+/// In a program's own code, right inside [`run_main`], that is the whole main loop. In a callback of the main
+/// loop it is a *nested* event loop, as C's `AIO_WAIT_WHILE`: it runs the main context only, so tasks of the
+/// main loop stand still, and only what `task` itself spawns goes on.
+///
+/// # Panics
+///
+/// If a `BqlRefCell` is borrowed by ambient code, now or when the future is suspended.
+#[track_caller]
+pub fn block_on<F, T>(nc: &mut NoCoroutine, task: F) -> T
+where
+    F: for<'a> TaskFn<&'a MainCx, T>,
+{
+    let _exclusive = nc;
+    bql::assert_nothing_borrowed("a nested event loop was started");
+    let nested = DISPATCHING.get() > 0;
+    let core = if nested {
+        core_of(|executors| &mut executors.nested, Context::main)
+    } else {
+        main_core()
+    };
+    let cx = MainCx::new(Rc::clone(&core));
+    core.block_on(task(&cx), || wait(nested))
+}
+
+fn wait(nested: bool) {
+    if nested {
+        Context::main().poll(true);
+    } else {
+        DISPATCHING.set(DISPATCHING.get() + 1);
+        main_loop::wait();
+        DISPATCHING.set(DISPATCHING.get() - 1);
+    }
+}
+
+/// The main loop, seen from other threads: the way back. `Clone + Send + Sync`.
+#[derive(Clone)]
+pub struct MainHandle {
+    _private: (),
+}
+
+impl MainHandle {
+    pub(crate) fn new() -> MainHandle {
+        MainHandle { _private: () }
+    }
+
+    /// Calls `f` on the main loop, outside of any task. Any thread.
+    #[track_caller]
+    pub fn call<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut NoCoroutine) -> R + Send + 'static,
+    ) -> Remote<R> {
+        call_main(Location::caller(), f)
+    }
+
+    /// Spawns a task on the main loop. Only the function and its output need be `Send`. Any thread.
+    #[track_caller]
+    pub fn run<F, T>(&self, task: F) -> Remote<T>
+    where
+        F: for<'a> TaskFn<&'a MainCx, T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let spawned_at = Location::caller();
+        let (errand, remote) = remote::pair();
+        call_main(spawned_at, move |_| {
+            let core = main_core();
+            let cx = MainCx::new(Rc::clone(&core));
+            let task = errand.run(async move { task(&cx).await });
+            core.spawn(None, spawned_at, task).detach();
+        })
+        .detach();
+        remote
+    }
+}
+
+impl fmt::Debug for MainHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MainHandle")
+    }
+}

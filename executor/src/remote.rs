@@ -1,0 +1,242 @@
+//! Work on another thread, and its way back.
+//!
+//! [`Remote`] is the caller's end of a task that runs elsewhere; [`Errand`] is the end that travels. What
+//! goes over is moved once, before its first poll; what comes back is the output. Nothing is lent, so
+//! either end may vanish at any time: a dropped `Remote` asks for cancellation, a dropped `Errand`
+//! reports it.
+//!
+//! The slot between the ends is behind a mutex that each end holds for a few instructions, never while
+//! it runs foreign code.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::current;
+use crate::task::{JoinError, TaskLabel};
+
+/// A task on another thread, seen from here.
+///
+/// A future of its result; awaiting it is how a task "comes back" from an iothread to the main loop. The
+/// errors are those of [`JoinHandle`](crate::JoinHandle); the other thread's end counts as cancellation.
+///
+/// Dropping it asks for cancellation and does not wait: the remote future is dropped, on its own thread,
+/// the next time it would be polled. [`detach`](Self::detach) lets it run on, and
+/// [`cancel`](Self::cancel) waits until it is gone.
+#[must_use = "dropping a `Remote` cancels its task; await it, or say `.detach()`"]
+pub struct Remote<T> {
+    slot: Arc<Slot<T>>,
+    detached: bool,
+}
+
+struct Slot<T> {
+    cancelled: AtomicBool,
+    ends: Mutex<Ends<T>>,
+}
+
+struct Ends<T> {
+    result: Option<Result<T, JoinError>>,
+    finished: bool,
+    /// The `Remote` is gone: nobody will look at the result.
+    abandoned: bool,
+    /// Who awaits the `Remote`.
+    awaiting: Option<Waker>,
+    /// The remote task, so that it can be told of the cancellation.
+    working: Option<Waker>,
+}
+
+impl<T> Slot<T> {
+    fn lock(&self) -> MutexGuard<'_, Ends<T>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancel(&self) {
+        // Release: pairs with the Acquire in `Errand::is_cancelled`.
+        self.cancelled.store(true, Ordering::Release);
+        let working = self.lock().working.take();
+        if let Some(working) = working {
+            working.wake();
+        }
+    }
+}
+
+/// The travelling end: completes the slot, at the latest when it is dropped.
+pub(crate) struct Errand<T> {
+    slot: Arc<Slot<T>>,
+    done: bool,
+}
+
+/// The two ends of a piece of work.
+pub(crate) fn pair<T>() -> (Errand<T>, Remote<T>) {
+    let ends = Ends { result: None, finished: false, abandoned: false, awaiting: None, working: None };
+    let slot = Arc::new(Slot { cancelled: AtomicBool::new(false), ends: Mutex::new(ends) });
+    (Errand { slot: Arc::clone(&slot), done: false }, Remote { slot, detached: false })
+}
+
+impl<T> Errand<T> {
+    fn finish(&mut self, result: Result<T, JoinError>) {
+        self.done = true;
+        let mut ends = self.slot.lock();
+        ends.finished = true;
+        if ends.abandoned {
+            drop(ends);
+            if let Err(error) = result {
+                error.report_if_panic();
+            }
+            return;
+        }
+        ends.result = Some(result);
+        let (awaiting, working) = (ends.awaiting.take(), ends.working.take());
+        drop(ends);
+        drop(working);
+        if let Some(awaiting) = awaiting {
+            awaiting.wake();
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        // Acquire: pairs with the Release in `Slot::cancel`.
+        self.slot.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Lets a later cancellation wake this task.
+    fn listen(&self, waker: &Waker) {
+        self.slot.lock().working = Some(waker.clone());
+    }
+
+    /// Runs a closure and reports what it returns.
+    pub(crate) fn call(mut self, spawned_at: &'static Location<'static>, work: impl FnOnce() -> T) {
+        if self.is_cancelled() {
+            return;
+        }
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let label = || TaskLabel { id: 0, name: None, spawned_at };
+        self.finish(result.map_err(|payload| JoinError::panicked(label(), payload)));
+    }
+
+    /// Polls a future to its end, unless it is cancelled first, and reports what it returns once it is
+    /// gone.
+    pub(crate) async fn run(mut self, future: impl Future<Output = T>) {
+        let result = {
+            let mut future = pin!(future);
+            let mut heard = false;
+            std::future::poll_fn(|cx| self.poll_unless_cancelled(&mut heard, future.as_mut(), cx))
+                .await
+        };
+        self.finish(result);
+    }
+
+    fn poll_unless_cancelled(
+        &self,
+        listening: &mut bool,
+        future: Pin<&mut impl Future<Output = T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, JoinError>> {
+        if !*listening {
+            *listening = true;
+            self.listen(cx.waker());
+        }
+        if self.is_cancelled() {
+            return Poll::Ready(Err(JoinError::cancelled()));
+        }
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => {
+                let label = current::task().expect("an errand is a task of its own");
+                Poll::Ready(Err(JoinError::panicked(label, payload)))
+            }
+        }
+    }
+}
+
+impl<T> Drop for Errand<T> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.finish(Err(JoinError::cancelled()));
+        }
+    }
+}
+
+impl<T> Remote<T> {
+    /// Lets the task run on; its output is dropped on its thread, a panic reported there.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
+
+    /// Cancels the task and waits until its future has been dropped. Gives the output if the task
+    /// completed first. This is what a drained section needs.
+    pub async fn cancel(self) -> Option<T> {
+        self.slot.cancel();
+        match self.await {
+            Ok(output) => Some(output),
+            Err(error) => {
+                error.report_if_panic();
+                None
+            }
+        }
+    }
+
+    /// Whether the task is gone: completed, cancelled or panicked. Any thread.
+    pub fn is_finished(&self) -> bool {
+        self.slot.lock().finished
+    }
+}
+
+impl<T> Future for Remote<T> {
+    type Output = Result<T, JoinError>;
+
+    /// # Panics
+    ///
+    /// If it is polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut ends = self.slot.lock();
+        if ends.finished {
+            let result = ends.result.take();
+            drop(ends);
+            return Poll::Ready(result.expect("a `Remote` was polled after it was ready"));
+        }
+        if !ends.awaiting.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            let replaced = ends.awaiting.replace(cx.waker().clone());
+            drop(ends);
+            drop(replaced);
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Unpin for Remote<T> {}
+
+impl<T> Drop for Remote<T> {
+    fn drop(&mut self) {
+        let mut ends = self.slot.lock();
+        let (unread, awaiting) = (ends.result.take(), ends.awaiting.take());
+        let finished = ends.finished;
+        ends.abandoned = true;
+        drop(ends);
+        drop(awaiting);
+        if let Some(Err(error)) = &unread {
+            error.report_if_panic();
+        }
+        if !finished && !self.detached {
+            self.slot.cancel();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Remote<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("finished", &self.is_finished()).finish()
+    }
+}
+
+impl<T> fmt::Debug for Errand<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Errand").field("done", &self.done).finish_non_exhaustive()
+    }
+}

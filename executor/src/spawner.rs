@@ -1,0 +1,79 @@
+//! Sending work to an executor from any thread.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::current;
+use crate::home::Home;
+use crate::inbox::Job;
+use crate::local_executor::{Core, LocalExecutor};
+use crate::remote::{self, Errand, Remote};
+
+/// Spawns on an executor from any thread.
+///
+/// When the executor is gone, what it is given is dropped, and its [`Remote`] says "cancelled".
+#[derive(Clone)]
+pub struct RemoteSpawner {
+    home: Arc<Home>,
+}
+
+impl LocalExecutor {
+    /// A handle on this executor for other threads.
+    pub fn remote(&self) -> RemoteSpawner {
+        RemoteSpawner { home: Arc::clone(self.core().home()) }
+    }
+}
+
+impl RemoteSpawner {
+    /// Spawns a future that was made here and is polled there.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Remote<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_with(move || future)
+    }
+
+    /// Spawns a future that is made there, so that only the function and the output need be `Send`.
+    #[track_caller]
+    pub fn spawn_with<M, F>(&self, make: M) -> Remote<F::Output>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send + 'static,
+    {
+        let (errand, remote) = remote::pair();
+        let job = spawn_job(errand, Location::caller(), move |_| make());
+        // A refused job is dropped, and with it the errand, which says so.
+        drop(self.home.send(job));
+        remote
+    }
+}
+
+/// A job that spawns, on the executor that serves it, the future that `make` makes.
+pub(crate) fn spawn_job<M, F>(
+    errand: Errand<F::Output>,
+    spawned_at: &'static Location<'static>,
+    make: M,
+) -> Job
+where
+    M: FnOnce(Rc<Core>) -> F + Send + 'static,
+    F: Future + 'static,
+    F::Output: Send + 'static,
+{
+    Job::new(move || {
+        let core = current::core().expect("an executor that serves its inbox is current");
+        let future = errand.run(make(Rc::clone(&core)));
+        core.spawn(None, spawned_at, future).detach();
+    })
+}
+
+impl fmt::Debug for RemoteSpawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteSpawner").field("home", &self.home).finish()
+    }
+}
