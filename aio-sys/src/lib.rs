@@ -1,1 +1,43 @@
 //! The C surface of QEMU's event loop.
+//!
+//! Two providers offer the same functions: [`host`] declares the symbols of the QEMU that loads the
+//! program, [`emulated`] defines them on epoll. The feature `host` chooses which of them the names at
+//! the root of the crate are; `parity` proves while compiling that both have the same types. The list
+//! below is the index of the surface.
+//!
+//! Names, argument orders and numbers are C's. Every function says from which thread it may be called
+//! and where it aborts; the emulation's documentation speaks for both providers.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod emulated;
+pub mod host;
+mod parity;
+mod types;
+
+#[cfg(not(feature = "host"))]
+use emulated as provider;
+#[cfg(feature = "host")]
+use host as provider;
+
+pub use provider::{
+    aio_bh_call, aio_bh_new_full, aio_bh_schedule_oneshot_full, aio_context_new, aio_context_ref,
+    aio_context_set_poll_params, aio_context_timer_group, aio_context_unref, aio_notify, aio_poll,
+    aio_set_event_notifier, aio_set_fd_handler, aio_wait_begin, aio_wait_bh_oneshot, aio_wait_end,
+    aio_wait_kick, bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, cpu_disable_ticks,
+    cpu_enable_ticks, error_free, error_get_pretty, event_notifier_cleanup, event_notifier_get_fd,
+    event_notifier_init, event_notifier_set, event_notifier_test_and_clear, g_free,
+    iohandler_get_aio_context, iothread_by_id, iothread_create, iothread_destroy,
+    iothread_get_aio_context, iothread_get_id, iothread_stop, main_loop_wait, object_ref,
+    object_unref, qemu_bh_cancel, qemu_bh_delete, qemu_bh_new_full, qemu_bh_schedule,
+    qemu_bh_schedule_idle, qemu_clock_enable, qemu_clock_get_ns, qemu_get_aio_context,
+    qemu_get_current_aio_context, qemu_in_iothread, qemu_in_main_thread, qemu_init_main_loop,
+    qemu_notify_event, qemu_set_current_aio_context, qemu_set_fd_handler, timer_deinit, timer_del,
+    timer_expire_time_ns, timer_init_full, timer_mod_anticipate_ns, timer_mod_ns, timer_pending,
+};
+pub use types::{
+    AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
+    MemReentrancyGuard, QEMU_CLOCK_HOST, QEMU_CLOCK_MAX, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL,
+    QEMU_CLOCK_VIRTUAL_RT, QEMUBH, QEMUBHFunc, QEMUClockType, QEMUTimer, QEMUTimerCB,
+    QEMUTimerList, QEMUTimerListGroup, SCALE_MS, SCALE_NS, SCALE_US,
+};

@@ -1,0 +1,71 @@
+//! QEMU's event loop, emulated on epoll.
+//!
+//! The functions here have the names, signatures and effects of QEMU's, for programs and tests that
+//! run without QEMU. They are ordinary Rust functions with the C calling convention; their names are
+//! not exported to the linker, so a program that loads into QEMU never mixes the two.
+//!
+//! Faithful: the order and the return values of `aio_poll`, the flags and slices of bottom halves, the
+//! wake-up protocol, timers and clocks, the two main contexts, the BQL, the rules of current contexts,
+//! and every assertion, as a message that ends the process.
+//!
+//! Different, and allowed by QEMU's rules: one fd monitor (epoll, always); busy polling without
+//! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` are asked from their registration on. The
+//! emulation is a machine that was not started: the guest's clock stands until [`cpu_enable_ticks`] and
+//! [`qemu_clock_enable`]. `main_loop_wait` keeps nanoseconds where `GLib` rounds up to milliseconds.
+//!
+//! Not here: `GLib` sources, icount and replay, the thread pool, RCU.
+//!
+//! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
+//! `main_loop`, `iothread`, `wait`.
+
+mod bottom_half;
+mod bql;
+mod busy_poll;
+mod clock;
+mod context;
+mod current;
+mod doorbell;
+mod error;
+mod event_notifier;
+mod fd;
+mod iothread;
+mod main_loop;
+mod os;
+mod poll;
+mod timer;
+mod wait;
+
+pub use bottom_half::{
+    aio_bh_call, aio_bh_new_full, aio_bh_schedule_oneshot_full, qemu_bh_cancel, qemu_bh_delete,
+    qemu_bh_new_full, qemu_bh_schedule, qemu_bh_schedule_idle,
+};
+pub use bql::{
+    bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, qemu_in_main_thread,
+    set_bql_borrow_reporter,
+};
+pub use busy_poll::aio_context_set_poll_params;
+pub use clock::{cpu_disable_ticks, cpu_enable_ticks, qemu_clock_get_ns};
+pub use context::{
+    aio_context_new, aio_context_ref, aio_context_timer_group, aio_context_unref, aio_notify,
+};
+pub use current::{qemu_get_current_aio_context, qemu_in_iothread, qemu_set_current_aio_context};
+pub use error::{error_free, error_get_pretty, g_free};
+pub use event_notifier::{
+    event_notifier_cleanup, event_notifier_get_fd, event_notifier_init, event_notifier_set,
+    event_notifier_test_and_clear,
+};
+pub use fd::{aio_set_event_notifier, aio_set_fd_handler, qemu_set_fd_handler};
+pub use iothread::{
+    iothread_by_id, iothread_create, iothread_destroy, iothread_get_aio_context, iothread_get_id,
+    iothread_stop, object_ref, object_unref,
+};
+pub use main_loop::{
+    iohandler_get_aio_context, main_loop_wait, qemu_get_aio_context, qemu_init_main_loop,
+    qemu_notify_event,
+};
+pub use poll::aio_poll;
+pub use timer::{
+    qemu_clock_enable, timer_deinit, timer_del, timer_expire_time_ns, timer_init_full,
+    timer_mod_anticipate_ns, timer_mod_ns, timer_pending,
+};
+pub use wait::{aio_wait_begin, aio_wait_bh_oneshot, aio_wait_end, aio_wait_kick};

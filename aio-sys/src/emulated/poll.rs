@@ -1,0 +1,119 @@
+//! One pass of an event loop.
+//!
+//! A pass works out how long it may sleep, sleeps, answers the doorbell, and then runs bottom
+//! halves, file descriptors and timers, in this order, each once. It never loops: `aio_poll` with
+//! `blocking` returns after the first wake-up, with or without progress.
+//!
+//! Threads: the home thread of the context. No lock is held while a callback runs, so a callback may
+//! run a nested pass.
+//!
+//! Relies on `doorbell` for wake-ups. A pass that needs neither to sleep nor to ask the kernel for
+//! file descriptors makes no system call.
+
+use std::ptr;
+
+use super::busy_poll;
+use super::context::Context;
+use super::current::{self, qemu_get_current_aio_context};
+use super::fd::Ready;
+use super::main_loop;
+use super::{bottom_half, os};
+use crate::types::AioContext;
+
+/// One pass of `aio_poll`; says whether it made progress.
+fn poll(context: &Context, blocking: bool) -> bool {
+    let mut ready = Ready::default();
+    wait(context, if blocking { context.timeout_ns() } else { 0 }, &mut ready);
+    run(context, ready)
+}
+
+/// Answers the doorbell and runs everything that is due; says whether there was something.
+fn run(context: &Context, ready: Ready) -> bool {
+    context.doorbell.accept();
+    let bottom_halves = bottom_half::poll(context);
+    let descriptors = ready.dispatch();
+    let timers = context.timers.run();
+    bottom_halves || descriptors || timers
+}
+
+fn wait(context: &Context, timeout_ns: i64, ready: &mut Ready) {
+    let begin = (timeout_ns != 0 && context.polling.is_on()).then(os::monotonic_ns);
+    match busy_poll::run(context, timeout_ns, begin, ready) {
+        0 => look(context, ready),
+        timeout_ns => sleep(context, timeout_ns, ready),
+    }
+    if let Some(begin) = begin {
+        busy_poll::adapt(context, os::monotonic_ns() - begin, ready);
+    }
+}
+
+/// Asks the kernel, unless all handlers were asked from userspace.
+fn look(context: &Context, ready: &mut Ready) {
+    if context.monitor.needs_kernel() {
+        // Interrupted or not: whatever is ready now is ready in the next pass too.
+        let _ = context.monitor.wait(0, ready);
+    }
+}
+
+fn sleep(context: &Context, mut timeout_ns: i64, ready: &mut Ready) {
+    context.doorbell.begin_sleep();
+    if context.doorbell.is_rung() {
+        look(context, ready);
+    } else {
+        while let Err(error) = context.monitor.wait(timeout_ns, ready) {
+            assert!(
+                error.kind() == std::io::ErrorKind::Interrupted,
+                "cannot wait for file descriptors: {error}"
+            );
+            timeout_ns = context.timeout_ns();
+        }
+    }
+    context.doorbell.end_sleep();
+}
+
+/// Announces that the main loop is about to sleep, and says how long it may (-1: for ever).
+pub(super) fn prepare(context: &Context) -> i64 {
+    context.doorbell.begin_main_loop_sleep();
+    if context.doorbell.is_rung() { 0 } else { context.timeout_ns() }
+}
+
+/// Runs what is due after the sleep of the main loop. `look_at_fds` says that something may be.
+pub(super) fn dispatch(context: &Context, look_at_fds: bool) {
+    context.doorbell.end_main_loop_sleep();
+    let mut ready = Ready::default();
+    if look_at_fds {
+        // As in `look`.
+        let _ = context.monitor.wait(0, &mut ready);
+    }
+    run(context, ready);
+}
+
+/// Runs one pass of an event loop, and sleeps in it if `blocking` and nothing is due.
+///
+/// Returns true if a bottom half that is not idle, a descriptor's callback or a timer ran. A
+/// blocking call may return false: a mere `aio_notify` ends it too.
+///
+/// # Panics
+///
+/// Aborts unless the calling thread is the home thread of `ctx`: its current context is `ctx`, or,
+/// for the main and the iohandler context, the main context.
+///
+/// # Safety
+///
+/// `ctx` is alive.
+pub unsafe extern "C" fn aio_poll(ctx: *mut AioContext, blocking: bool) -> bool {
+    if !ptr::eq(current::get(), ctx) {
+        assert_home_thread(ctx);
+    }
+    // SAFETY: the caller's promise.
+    poll(unsafe { Context::from_raw(ctx) }, blocking)
+}
+
+#[cold]
+fn assert_home_thread(ctx: *mut AioContext) {
+    let home = if main_loop::is_iohandler(ctx) { main_loop::qemu_get_aio_context() } else { ctx };
+    assert!(
+        ptr::eq(qemu_get_current_aio_context(), home),
+        "aio_poll must be called in the home thread of the AioContext"
+    );
+}
