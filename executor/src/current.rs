@@ -116,17 +116,26 @@ pub(crate) fn describe_task() -> String {
 }
 
 fn expect_core(what: &str) -> Rc<Core> {
-    let core = core();
-    core.unwrap_or_else(|| panic!("{what} must be used inside a task or a `block_on` of an executor"))
+    core().unwrap_or_else(|| {
+        panic!("{what} must be used inside a task or a `block_on` of an executor")
+    })
 }
 
 /// The timer queue of the executor that polls on this thread.
 pub(crate) fn timers() -> Arc<TimerQueue> {
+    #[cfg(test)]
+    if let Some((timers, _)) = test_parts::get() {
+        return timers;
+    }
     Arc::clone(expect_core("a timer").timers())
 }
 
 /// The fd reactor of the executor that polls on this thread.
 pub(crate) fn reactor() -> io::Result<Arc<Reactor>> {
+    #[cfg(test)]
+    if let Some((_, reactor)) = test_parts::get() {
+        return Ok(reactor);
+    }
     expect_core("an `AsyncFd`").reactor()
 }
 
@@ -134,5 +143,36 @@ pub(crate) fn reactor() -> io::Result<Arc<Reactor>> {
 pub(crate) fn timers_changed() {
     if let Some(core) = core() {
         core.timers_changed();
+    }
+}
+
+#[cfg(test)]
+pub(crate) use test_parts::with_parts;
+
+/// The timers and fds of the unit tests, which turn them by hand instead of running an event loop.
+#[cfg(test)]
+mod test_parts {
+    use super::{Arc, Reactor, RefCell, TimerQueue};
+
+    type Parts = (Arc<TimerQueue>, Arc<Reactor>);
+
+    thread_local! {
+        static PARTS: RefCell<Option<Parts>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn get() -> Option<Parts> {
+        PARTS.with_borrow(Clone::clone)
+    }
+
+    /// Runs `f` as if an executor with these parts polled on this thread.
+    pub(crate) fn with_parts<R>(
+        timers: &Arc<TimerQueue>,
+        reactor: &Arc<Reactor>,
+        f: impl FnOnce() -> R,
+    ) -> R {
+        let before = PARTS.replace(Some((Arc::clone(timers), Arc::clone(reactor))));
+        let result = f();
+        PARTS.set(before);
+        result
     }
 }

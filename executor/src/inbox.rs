@@ -152,8 +152,10 @@ impl Taken<'_> {
         let mut served = 0;
         while let Some(node) = self.pop() {
             served += 1;
+            // SAFETY: [queued-once]: popped, so it is ours, and alive until it is consumed.
+            let run = unsafe { node.as_ref() }.vtable.run;
             // SAFETY: [queued-once]: popped, so it is in no list, and consumed here.
-            unsafe { (node.as_ref().vtable.run)(node) };
+            unsafe { run(node) };
         }
         served
     }
@@ -169,8 +171,10 @@ impl Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         while let Some(node) = self.pop() {
+            // SAFETY: [queued-once]: popped, so it is ours, and alive until it is consumed.
+            let discard = unsafe { node.as_ref() }.vtable.discard;
             // SAFETY: [queued-once]: popped, so it is in no list, and consumed here.
-            unsafe { (node.as_ref().vtable.discard)(node) };
+            unsafe { discard(node) };
         }
     }
 }
@@ -214,8 +218,11 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
+        let node = self.node;
         // SAFETY: a `Job` that was not pushed owns its node.
-        unsafe { (self.node.as_ref().vtable.discard)(self.node) };
+        let discard = unsafe { node.as_ref() }.vtable.discard;
+        // SAFETY: as above; consumed here.
+        unsafe { discard(node) };
     }
 }
 

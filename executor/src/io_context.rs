@@ -51,12 +51,11 @@ where
 impl IoContext {
     /// The place that runs `context`: an iothread's event loop.
     pub(crate) fn of(context: &Context) -> IoContext {
-        let mut ports = ports();
-        let port = ports.entry(context.as_raw().addr()).or_insert_with(|| {
+        let new = || {
             let state = Mutex::new(State::Unattached(Vec::new()));
             Arc::new(Port { context: context.clone(), home: OnceLock::new(), state })
-        });
-        IoContext { port: Arc::clone(port) }
+        };
+        IoContext { port: Arc::clone(ports().entry(context.address()).or_insert_with(new)) }
     }
 
     /// Runs `task` in the iothread. Only the function and its output need be `Send`: the future is made
@@ -108,7 +107,7 @@ impl IoThread {
 /// Closes the port of an iothread that is about to end and was never sent anything.
 pub(crate) fn forget_unused(context: &Context) {
     let mut ports = ports();
-    let address = context.as_raw().addr();
+    let address = context.address();
     let unused = ports.get(&address).is_some_and(|port| port.close_if_unused());
     let removed = if unused { ports.remove(&address) } else { None };
     drop(ports);
@@ -198,7 +197,8 @@ impl Port {
         let before = std::mem::replace(&mut *state, State::Attached(probe));
         if let State::Unattached(waiting) = before {
             // Under the lock, so that nobody overtakes.
-            let refused: Vec<Job> = waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
+            let refused: Vec<Job> =
+                waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
             drop(state);
             drop(refused);
         }
@@ -219,7 +219,7 @@ struct Resident {
 impl Drop for Resident {
     fn drop(&mut self) {
         *self.port.lock() = State::Closed;
-        ports().remove(&self.port.context.as_raw().addr());
+        ports().remove(&self.port.context.address());
         drop(self.executor.take());
     }
 }

@@ -74,7 +74,8 @@ pub(crate) struct Errand<T> {
 
 /// The two ends of a piece of work.
 pub(crate) fn pair<T>() -> (Errand<T>, Remote<T>) {
-    let ends = Ends { result: None, finished: false, abandoned: false, awaiting: None, working: None };
+    let ends =
+        Ends { result: None, finished: false, abandoned: false, awaiting: None, working: None };
     let slot = Arc::new(Slot { cancelled: AtomicBool::new(false), ends: Mutex::new(ends) });
     (Errand { slot: Arc::clone(&slot), done: false }, Remote { slot, detached: false })
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr;
 
 use crate::task::report_lost_panic;
 
@@ -22,10 +21,10 @@ pub(crate) fn no_unwind<R>(what: &'static str, otherwise: R, callback: impl FnOn
 
 /// A number as an `opaque` pointer.
 pub(crate) fn to_opaque(number: usize) -> *mut c_void {
-    ptr::without_provenance_mut(number)
+    number as *mut c_void
 }
 
 /// The number in an `opaque` pointer.
 pub(crate) fn from_opaque(opaque: *mut c_void) -> usize {
-    opaque.addr()
+    opaque as usize
 }

@@ -1,6 +1,7 @@
 //! A counted reference on an `AioContext`.
 
 use std::cell::OnceCell;
+use std::ffi::CStr;
 use std::fmt;
 use std::io;
 use std::ptr::{self, NonNull};
@@ -79,7 +80,7 @@ impl Context {
     fn new() -> io::Result<Context> {
         let mut error = ptr::null_mut();
         // SAFETY: `error` is null and outlives the call.
-        let raw = unsafe { aio_sys::aio_context_new(&mut error) };
+        let raw = unsafe { aio_sys::aio_context_new(&raw mut error) };
         NonNull::new(raw).map(|raw| Context { raw }).ok_or_else(|| take_error(error))
     }
 
@@ -98,6 +99,11 @@ impl Context {
     /// The C object, borrowed.
     pub fn as_raw(&self) -> *mut AioContext {
         self.raw.as_ptr()
+    }
+
+    /// The object's address: its name in tables.
+    pub(crate) fn address(&self) -> usize {
+        self.as_raw() as usize
     }
 
     /// Whether the calling thread is the one that runs this context. For the main loop's contexts
@@ -130,7 +136,13 @@ impl Context {
         let mut error = ptr::null_mut();
         // SAFETY: [ctx-ref]; `error` is null and outlives the call.
         unsafe {
-            aio_sys::aio_context_set_poll_params(self.as_raw(), max_ns, grow, shrink, &mut error);
+            aio_sys::aio_context_set_poll_params(
+                self.as_raw(),
+                max_ns,
+                grow,
+                shrink,
+                &raw mut error,
+            );
         }
         if error.is_null() { Ok(()) } else { Err(take_error(error)) }
     }
@@ -142,7 +154,9 @@ pub(crate) fn take_error(error: *mut aio_sys::Error) -> io::Error {
         return io::Error::last_os_error();
     }
     // SAFETY: the callee set it, so it is a live error that is ours.
-    let text = unsafe { std::ffi::CStr::from_ptr(aio_sys::error_get_pretty(error)) };
+    let text = unsafe { aio_sys::error_get_pretty(error) };
+    // SAFETY: NUL-terminated, and alive as long as the error.
+    let text = unsafe { CStr::from_ptr(text) };
     let text = text.to_string_lossy().into_owned();
     // SAFETY: ours, and used no more.
     unsafe { aio_sys::error_free(error) };

@@ -5,6 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use aio_sys::{AioPollFn, IOHandler};
+
 use super::callback::{from_opaque, no_unwind, to_opaque};
 use super::context::Context;
 
@@ -49,9 +51,9 @@ impl<F: AsFd> FdHandler<F> {
 }
 
 struct Callbacks {
-    ready: extern "C" fn(*mut c_void),
-    poll: extern "C" fn(*mut c_void) -> bool,
-    poll_ready: extern "C" fn(*mut c_void),
+    ready: IOHandler,
+    poll: AioPollFn,
+    poll_ready: IOHandler,
 }
 
 impl Callbacks {
@@ -71,10 +73,10 @@ fn set_handler(context: &Context, fd: BorrowedFd<'_>, callbacks: Option<Callback
         aio_sys::aio_set_fd_handler(
             context.as_raw(),
             fd.as_raw_fd(),
-            callbacks.as_ref().map(|c| c.ready as _),
+            callbacks.as_ref().map(|c| c.ready),
             None,
-            callbacks.as_ref().map(|c| c.poll as _),
-            callbacks.as_ref().map(|c| c.poll_ready as _),
+            callbacks.as_ref().map(|c| c.poll),
+            callbacks.as_ref().map(|c| c.poll_ready),
             to_opaque(number),
         );
     }

@@ -49,7 +49,8 @@ fn known() -> MutexGuard<'static, Vec<Known>> {
 }
 
 fn c_id(id: &str) -> io::Result<CString> {
-    CString::new(id).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an id has no NUL byte"))
+    CString::new(id)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "an id has no NUL byte"))
 }
 
 impl IoThread {
@@ -62,7 +63,7 @@ impl IoThread {
         let c_id = c_id(id)?;
         let mut error = ptr::null_mut();
         // SAFETY: the string is NUL-terminated; `error` is null and outlives the call.
-        let raw = unsafe { aio_sys::iothread_create(c_id.as_ptr(), &mut error) };
+        let raw = unsafe { aio_sys::iothread_create(c_id.as_ptr(), &raw mut error) };
         if raw.is_null() {
             return Err(take_error(error));
         }
@@ -133,7 +134,10 @@ impl IoThread {
         let c_id = c_id(&self.id)?;
         // SAFETY: the string is NUL-terminated.
         if !ptr::eq(unsafe { aio_sys::iothread_by_id(c_id.as_ptr()) }, self.raw.as_ptr()) {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the iothread was destroyed before"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the iothread was destroyed before",
+            ));
         }
         known().retain(|known| known.id != self.id);
         crate::io_context::forget_unused(&self.context());

@@ -12,7 +12,7 @@ pub(crate) fn init() -> io::Result<()> {
     }
     let mut error = ptr::null_mut();
     // SAFETY: not initialised before, as just seen; `error` is null and outlives the call.
-    match unsafe { aio_sys::qemu_init_main_loop(&mut error) } {
+    match unsafe { aio_sys::qemu_init_main_loop(&raw mut error) } {
         0 => Ok(()),
         _ => Err(take_error(error)),
     }

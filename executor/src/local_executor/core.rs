@@ -130,8 +130,7 @@ impl Core {
             return Ok(Arc::clone(reactor));
         }
         let reactor = Arc::new(Reactor::new()?);
-        let handler =
-            FdHandler::new::<FdEvents>(&self.context, Arc::clone(&reactor), self.number);
+        let handler = FdHandler::new::<FdEvents>(&self.context, Arc::clone(&reactor), self.number);
         let (reactor, _) = self.reactor.get_or_init(|| (reactor, handler));
         if self.is_closed() {
             reactor.close();

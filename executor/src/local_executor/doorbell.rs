@@ -56,9 +56,8 @@ impl Doorbell for HomeBell {
 
 impl Bell {
     pub(super) fn new(context: &Context, number: usize) -> Bell {
-        let bottom_half = |context: &Context| {
-            Arc::new(BottomHalf::new::<Rang>(context, number, c"executor"))
-        };
+        let bottom_half =
+            |context: &Context| Arc::new(BottomHalf::new::<Rang>(context, number, c"executor"));
         let nested = context.is_main();
         if nested {
             let relay = bottom_half(&Context::iohandler());

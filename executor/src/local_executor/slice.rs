@@ -168,7 +168,9 @@ impl Core {
 /// A borrow that outlives its future was forgotten; it can never end, and the lock never be released.
 fn check_borrow_ended(before: borrows::Live, message: &str) {
     if borrows::live().since(before) {
-        abort(&format!("{message}, and the borrow was leaked: the BQL can never be released again"));
+        abort(&format!(
+            "{message}, and the borrow was leaked: the BQL can never be released again"
+        ));
     }
 }
 

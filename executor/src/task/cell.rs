@@ -369,8 +369,7 @@ impl Drop for TaskRef {
     #[inline]
     fn drop(&mut self) {
         let state = self.state();
-        let after =
-            if self.is_home() { state.drop_local_ref() } else { state.drop_remote_ref() };
+        let after = if self.is_home() { state.drop_local_ref() } else { state.drop_remote_ref() };
         if after == AfterDrop::Free {
             // SAFETY: that was the last reference, [last-ref-frees].
             unsafe { free(self.header) };

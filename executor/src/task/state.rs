@@ -135,10 +135,7 @@ pub(crate) struct State {
 impl State {
     /// A task that is in the run queue and has two references: the task table's and the handle's.
     pub(crate) fn new() -> State {
-        State {
-            local: Cell::new(QUEUED | JOIN | (2 * LOCAL_REF)),
-            remote: AtomicU32::new(0),
-        }
+        State { local: Cell::new(QUEUED | JOIN | (2 * LOCAL_REF)), remote: AtomicU32::new(0) }
     }
 
     // The local word: home thread only.
