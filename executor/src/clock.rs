@@ -4,9 +4,13 @@
 //! so a deadline on one says nothing about another. Reading a clock is cheap (no system call on
 //! the usual hosts) and possible from any thread.
 
+#![forbid(unsafe_code)]
+
 use std::time::Duration;
 
-use aio_sys::QEMUClockType;
+use aio_sys::{
+    QEMU_CLOCK_HOST, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL, QEMU_CLOCK_VIRTUAL_RT, QEMUClockType,
+};
 
 /// One of QEMU's clocks.
 ///
@@ -35,11 +39,6 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// C's name for it.
-    pub(crate) fn to_c(self) -> QEMUClockType {
-        QEMUClockType::ALL[self as usize]
-    }
-
     /// The clocks in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Realtime, Self::Virtual, Self::Host, Self::VirtualRt];
 
@@ -49,6 +48,16 @@ impl Clock {
     #[must_use]
     pub fn now(self) -> i64 {
         aio_sys::qemu_clock_get_ns(self.to_c())
+    }
+
+    /// Returns QEMU's name for the clock.
+    pub(crate) fn to_c(self) -> QEMUClockType {
+        match self {
+            Self::Realtime => QEMU_CLOCK_REALTIME,
+            Self::Virtual => QEMU_CLOCK_VIRTUAL,
+            Self::Host => QEMU_CLOCK_HOST,
+            Self::VirtualRt => QEMU_CLOCK_VIRTUAL_RT,
+        }
     }
 
     /// Returns the time that is `duration` from now, or the end of time if that is beyond it.
@@ -61,4 +70,24 @@ impl Clock {
 /// Returns `duration` in nanoseconds; what does not fit (292 years) is the largest number.
 pub(crate) fn saturating_ns(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_qemu() {
+        for (number, clock) in Clock::ALL.into_iter().enumerate() {
+            assert_eq!(clock as usize, number);
+            assert_eq!(clock.to_c().index(), number);
+        }
+    }
+
+    #[test]
+    fn durations_beyond_the_clock_saturate() {
+        assert_eq!(saturating_ns(Duration::from_micros(3)), 3_000);
+        assert_eq!(saturating_ns(Duration::MAX), i64::MAX);
+        assert_eq!(Clock::Realtime.after(Duration::MAX), i64::MAX);
+    }
 }
