@@ -62,7 +62,7 @@ fn equal_deadlines_fire_in_the_order_of_insertion() {
 
     assert!(bench.fire(6).is_empty());
     assert_eq!(bench.fire(7), (0..3 * BATCH).collect::<Vec<_>>());
-    assert_eq!(bench.fire(8), []);
+    assert!(bench.fire(8).is_empty());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn closing_wakes_everybody_and_later_timers_never_fire() {
 
     bench.woken.lock().unwrap().clear();
     assert!(!bench.add(0, 3).1);
-    assert_eq!(bench.fire(i64::MAX), []);
+    assert!(bench.fire(i64::MAX).is_empty());
 }
 
 /// Adds a timer that is due at once whenever it is woken.
@@ -184,5 +184,5 @@ fn any_thread_may_cancel() {
     });
 
     assert_eq!(bench.queue.len(), 0);
-    assert_eq!(bench.fire(1), []);
+    assert!(bench.fire(1).is_empty());
 }
