@@ -150,8 +150,13 @@ impl<T: AsFd> AsyncFd<T> {
     /// What has happened since `ready` was observed is not forgotten. Forgetting without that proof
     /// loses events: the kernel announces only changes.
     pub fn clear_ready(&self, ready: Ready) {
-        // Failing takes a deferred interest in writing, which no public constructor makes.
-        let _ = self.forget(ready);
+        if self.source.clear(ready) == AfterClear::WatchWrite {
+            let watched = self.reactor.watch_write(self.as_fd(), self.key);
+            if watched.is_err() {
+                // The fd was closed behind our back. Nobody may wait for an event that cannot come.
+                self.source.fail();
+            }
+        }
     }
 
     /// Runs `operation` as soon as the fd is readable, again and again until it does not fail with
@@ -212,15 +217,9 @@ impl<T: AsFd> AsyncFd<T> {
     /// would block, unless there is more to find than data.
     ///
     /// It is for the caller to know that the fd is of a kind where this holds: a byte stream.
-    pub(crate) fn drained(&self, ready: Ready) -> io::Result<()> {
-        if ready.is_unusual() { Ok(()) } else { self.forget(ready) }
-    }
-
-    /// Forgets readiness from before the fd was what it is now.
-    pub(crate) fn forget(&self, ready: Ready) -> io::Result<()> {
-        match self.source.clear(ready) {
-            AfterClear::Nothing => Ok(()),
-            AfterClear::WatchWrite => self.reactor.watch_write(self.as_fd(), self.key),
+    pub(crate) fn drained(&self, ready: Ready) {
+        if !ready.is_unusual() {
+            self.clear_ready(ready);
         }
     }
 
@@ -258,7 +257,10 @@ impl<T: AsFd> AsyncFd<T> {
     ) -> Option<io::Result<R>> {
         let result = operation(self.get_ref());
         match result.as_ref().map_err(io::Error::kind) {
-            Err(io::ErrorKind::WouldBlock) => self.forget(ready).err().map(Err),
+            Err(io::ErrorKind::WouldBlock) => {
+                self.clear_ready(ready);
+                None
+            }
             Err(io::ErrorKind::Interrupted) => None,
             _ => Some(result),
         }

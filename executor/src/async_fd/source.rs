@@ -154,6 +154,13 @@ impl Source {
         waiters.iter_mut().for_each(|waiters| waiters.take_all(woken));
     }
 
+    /// Makes all operations fail from now on, and wakes everybody.
+    pub(crate) fn fail(&self) {
+        let mut woken = Vec::new();
+        self.close(&mut woken);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// Keeps `waker` until `direction` is ready; returns the readiness if it is already.
     ///
     /// For poll functions, which cannot say when they lose interest.
