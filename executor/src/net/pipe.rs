@@ -1,0 +1,159 @@
+//! Pipes.
+//!
+//! Owns the two ends. Each is registered for its own direction alone. The pipe is a byte stream
+//! (not in packet mode), so a short transfer means empty or full.
+//!
+//! Threads: any; creating one takes an executor on the thread.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::io::{AsyncRead, AsyncWrite};
+use nix::fcntl::OFlag;
+use nix::sys::uio::{readv, writev};
+use nix::unistd::{pipe2, read, write};
+
+use crate::async_fd::AsyncFd;
+use crate::async_fd::source::Direction;
+
+/// More buffers than this in one call are an error of the kernel's (`IOV_MAX`).
+const MOST_BUFFERS: usize = 1024;
+
+/// Creates a pipe.
+///
+/// # Errors
+///
+/// If the process is out of fds, or the ends cannot be watched.
+///
+/// # Panics
+///
+/// Outside any executor.
+pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let reader = PipeReader { fd: AsyncFd::read_only(reader)? };
+    Ok((reader, PipeWriter { fd: Some(AsyncFd::write_only(writer)?) }))
+}
+
+/// The end of a pipe that is read from.
+#[derive(Debug)]
+pub struct PipeReader {
+    fd: AsyncFd<OwnedFd>,
+}
+
+/// The end of a pipe that is written to.
+///
+/// Closing it (or dropping it) ends the stream for the reader.
+#[derive(Debug)]
+pub struct PipeWriter {
+    /// `None` once it has been closed.
+    fd: Option<AsyncFd<OwnedFd>>,
+}
+
+impl PipeReader {
+    /// Ends the watch and returns the fd, in non-blocking mode.
+    #[must_use = "dropping the fd closes it"]
+    pub fn into_inner(self) -> OwnedFd {
+        self.fd.into_inner()
+    }
+
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        asked: usize,
+        operation: impl FnMut(&OwnedFd) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if asked == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let (seen, count) = ready!(self.fd.poll_with(Direction::Read, cx, operation))?;
+        // Nothing read is the end of the stream, which stays.
+        if count > 0 && count < asked {
+            self.fd.drained(seen);
+        }
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl PipeWriter {
+    /// Ends the watch and returns the fd, in non-blocking mode; `None` if it has been closed.
+    #[must_use = "dropping the fd closes it"]
+    pub fn into_inner(self) -> Option<OwnedFd> {
+        self.fd.map(AsyncFd::into_inner)
+    }
+
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        asked: usize,
+        operation: impl FnMut(&OwnedFd) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(fd) = &self.fd else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let (seen, count) = ready!(fd.poll_with(Direction::Write, cx, operation))?;
+        if count < asked {
+            fd.drained(seen);
+        }
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsFd for PipeReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsyncRead for PipeReader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, buffer.len(), |fd| Ok(read(fd, buffer)?))
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let most = buffers.len().min(MOST_BUFFERS);
+        let buffers = &mut buffers[..most];
+        let asked = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.poll(cx, asked, |fd| Ok(readv(fd, buffers)?))
+    }
+}
+
+impl AsyncWrite for PipeWriter {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, buffer.len(), |fd| Ok(write(fd, buffer)?))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+        let asked = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.poll(cx, asked, |fd| Ok(writev(fd, buffers)?))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.fd = None;
+        Poll::Ready(Ok(()))
+    }
+}

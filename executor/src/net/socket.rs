@@ -1,0 +1,161 @@
+//! What all stream sockets have in common: connecting, transfers, and when they are drained.
+//!
+//! A transfer that was cut short proves that the next one would block, with exceptions that lose
+//! events if they are overlooked:
+//!
+//! - A UNIX socket also ends a read where the peer attached file descriptors or other credentials, with
+//!   more data behind. So reads go through `recvmsg` without room for ancillary data; the kernel says
+//!   that it cut some off (and closes the fds), and then the socket does not count as drained.
+//! - A TCP socket also ends a read before urgent data. That is an event of its own, and
+//!   [`AsyncFd::drained`] takes it into account, as it does hang-ups and errors.
+//!
+//! Threads: any. It knows no addresses.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, connect, getsockopt, recvmsg, send,
+    sendmsg, shutdown, socket, sockopt,
+};
+
+use crate::async_fd::AsyncFd;
+use crate::async_fd::source::{Direction, Interest};
+
+/// More buffers than this in one call are an error of the kernel's (`IOV_MAX`).
+const MOST_BUFFERS: usize = 1024;
+
+/// A connected stream socket of type `S`.
+#[derive(Debug)]
+pub(super) struct Socket<S: AsFd> {
+    fd: AsyncFd<S>,
+}
+
+impl<S: AsFd> Socket<S> {
+    /// Registers a connected socket in non-blocking mode.
+    pub(super) fn new(socket: S) -> io::Result<Self> {
+        Ok(Self { fd: AsyncFd::with_interest(socket, Interest::ReadThenWrite)? })
+    }
+
+    pub(super) fn get_ref(&self) -> &S {
+        self.fd.get_ref()
+    }
+
+    pub(super) fn into_inner(self) -> S {
+        self.fd.into_inner()
+    }
+
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let asked: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if asked == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let operation = |socket: &S| receive(socket.as_fd(), buffers);
+        let (seen, received) = ready!(self.fd.poll_with(Direction::Read, cx, operation))?;
+        // Nothing received is the end of the stream, which stays.
+        if received.count > 0 && received.count < asked && !received.cut {
+            self.fd.drained(seen);
+        }
+        Poll::Ready(Ok(received.count))
+    }
+
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
+        let asked: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let operation = |socket: &S| transmit(socket.as_fd(), buffers);
+        let (seen, sent) = ready!(self.fd.poll_with(Direction::Write, cx, operation))?;
+        if sent < asked {
+            self.fd.drained(seen);
+        }
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Tells the peer that nothing more will be written.
+    pub(super) fn poll_close(&self) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+
+    /// Ends one direction or both; on a socket whose peer has done so, nothing is left to do.
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = match how {
+            Shutdown::Read => nix::sys::socket::Shutdown::Read,
+            Shutdown::Write => nix::sys::socket::Shutdown::Write,
+            Shutdown::Both => nix::sys::socket::Shutdown::Both,
+        };
+        match shutdown(self.get_ref().as_fd().as_raw_fd(), how) {
+            Err(Errno::ENOTCONN) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}
+
+/// What came of a read.
+struct Received {
+    count: usize,
+    /// Ancillary data was cut off here, so there may be more behind.
+    cut: bool,
+}
+
+fn receive(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+    let most = buffers.len().min(MOST_BUFFERS);
+    let message =
+        recvmsg::<()>(fd.as_raw_fd(), &mut buffers[..most], None, MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let cut = message.flags.contains(MsgFlags::MSG_CTRUNC);
+    Ok(Received { count: message.bytes, cut })
+}
+
+fn transmit(fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    let fd = fd.as_raw_fd();
+    Ok(match buffers {
+        [buffer] => send(fd, buffer, MsgFlags::MSG_NOSIGNAL)?,
+        _ => sendmsg::<()>(fd, buffers, &[], MsgFlags::MSG_NOSIGNAL, None)?,
+    })
+}
+
+/// Creates a stream socket in non-blocking mode.
+pub(super) fn create(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    Ok(socket(family, SockType::Stream, flags, None)?)
+}
+
+/// How a connection stands that was asked for.
+pub(super) enum Connecting {
+    Done,
+    InProgress,
+    /// The listener's queue is full; the kernel will not say when it no longer is.
+    QueueFull,
+}
+
+/// Asks for a connection.
+pub(super) fn start_connect(fd: &OwnedFd, address: &dyn SockaddrLike) -> io::Result<Connecting> {
+    match connect(fd.as_raw_fd(), address) {
+        Ok(()) => Ok(Connecting::Done),
+        // Interrupted or not, the connection is under way.
+        Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(Connecting::InProgress),
+        Err(Errno::EAGAIN) => Ok(Connecting::QueueFull),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until a connection under way is there, or has failed.
+pub(super) async fn finish_connect(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let fd = AsyncFd::write_only(fd)?;
+    fd.writable().await?;
+    match getsockopt(fd.get_ref(), sockopt::SocketError)? {
+        0 => Ok(fd.into_inner()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}

@@ -1,0 +1,265 @@
+//! UNIX-domain stream sockets.
+//!
+//! Owns the listener and the connected stream; the transfers are those of all
+//! [sockets](super::socket). Peculiar to the family is a full queue: connecting fails at once then, and
+//! no event tells when there is room, so it is tried again by the clock.
+//!
+//! Threads: any; creating one takes an executor on the thread.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::io::{AsyncRead, AsyncWrite};
+use nix::sys::socket::{AddressFamily, UnixAddr};
+
+use super::accept::accept;
+use super::socket::{Connecting, Socket, create, finish_connect, start_connect};
+use crate::async_fd::AsyncFd;
+use crate::time;
+
+/// How long to wait before asking a listener again whose queue was full.
+const QUEUE_FULL: Duration = Duration::from_millis(10);
+
+/// A UNIX socket that accepts connections.
+#[derive(Debug)]
+pub struct UnixListener {
+    fd: AsyncFd<net::UnixListener>,
+}
+
+impl UnixListener {
+    /// Creates a socket at `path` and listens on it.
+    ///
+    /// The file must not exist, and stays when the listener is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::os::unix::net::UnixListener::bind`], or if the socket cannot be watched.
+    ///
+    /// # Panics
+    ///
+    /// Outside any executor.
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::from_std(net::UnixListener::bind(path)?)
+    }
+
+    /// Takes over a listening socket, and puts it in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be watched.
+    ///
+    /// # Panics
+    ///
+    /// Outside any executor.
+    pub fn from_std(listener: net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self { fd: AsyncFd::read_only(listener)? })
+    }
+
+    /// Waits for a connection.
+    ///
+    /// Connections that break off early are skipped; if the process is out of fds or memory, it is
+    /// tried again every 100 milliseconds. Dropping the future loses no connection.
+    ///
+    /// # Errors
+    ///
+    /// If the listener is broken, or the connection cannot be watched.
+    pub async fn accept(&self) -> io::Result<(UnixStream, net::SocketAddr)> {
+        let (stream, address) = accept(&self.fd, net::UnixListener::accept).await?;
+        Ok((UnixStream::from_std(stream)?, address))
+    }
+
+    /// Returns the standard library's listener, for its options and addresses.
+    pub fn get_ref(&self) -> &net::UnixListener {
+        self.fd.get_ref()
+    }
+}
+
+/// A connected UNIX socket.
+///
+/// Fds that the peer sends along are closed unseen.
+#[derive(Debug)]
+pub struct UnixStream {
+    socket: Socket<net::UnixStream>,
+}
+
+impl UnixStream {
+    /// Connects to the socket at `path`.
+    ///
+    /// While the listener's queue is full it is asked again every 10 milliseconds, for as long as it
+    /// takes: use a [`timeout`](crate::time::timeout) to limit that.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such socket, nobody listens, or the socket cannot be watched.
+    pub async fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
+        let address = UnixAddr::new(path.as_ref())?;
+        let mut fd = create(AddressFamily::Unix)?;
+        loop {
+            match start_connect(&fd, &address)? {
+                Connecting::Done => return Self::from_std(fd.into()),
+                Connecting::QueueFull => time::sleep(QUEUE_FULL).await,
+                Connecting::InProgress => {
+                    fd = finish_connect(fd).await?;
+                    return Self::from_std(fd.into());
+                }
+            }
+        }
+    }
+
+    /// Creates two sockets that are connected to each other.
+    ///
+    /// # Errors
+    ///
+    /// If the process is out of fds, or the sockets cannot be watched.
+    ///
+    /// # Panics
+    ///
+    /// Outside any executor.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, other) = net::UnixStream::pair()?;
+        Ok((Self::from_std(one)?, Self::from_std(other)?))
+    }
+
+    /// Takes over a connected socket, and puts it in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot be watched.
+    ///
+    /// # Panics
+    ///
+    /// Outside any executor.
+    pub fn from_std(stream: net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { socket: Socket::new(stream)? })
+    }
+
+    /// Ends the watch and returns the socket, still in non-blocking mode.
+    #[must_use = "dropping the socket closes it"]
+    pub fn into_std(self) -> net::UnixStream {
+        self.socket.into_inner()
+    }
+
+    /// Returns the standard library's socket, for its options and addresses.
+    pub fn get_ref(&self) -> &net::UnixStream {
+        self.socket.get_ref()
+    }
+
+    /// Ends one direction of the connection, or both.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::os::unix::net::UnixStream::shutdown`], but a connection that has ended is no error.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+}
+
+impl AsFd for UnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsFd for UnixStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl AsyncRead for &UnixStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_read(cx, &mut [IoSliceMut::new(buffer)])
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_read(cx, buffers)
+    }
+}
+
+impl AsyncWrite for &UnixStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_write(cx, &[IoSlice::new(buffer)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_write(cx, buffers)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_close()
+    }
+}
+
+impl AsyncRead for UnixStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read(cx, buffer)
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_read_vectored(cx, buffers)
+    }
+}
+
+impl AsyncWrite for UnixStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut &*self).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_close(cx)
+    }
+}
