@@ -1,7 +1,10 @@
 //! An async executor that lives inside QEMU's main loop.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod aio;
 pub mod async_fd;
+pub mod blocking;
 pub mod bql;
 pub mod clock;
 mod current;
@@ -11,7 +14,10 @@ mod inbox;
 mod io_context;
 mod local_executor;
 mod main_loop;
+pub mod net;
 mod probe;
+#[cfg(feature = "qmp")]
+pub mod qmp;
 mod remote;
 mod run_queue;
 mod spawner;

@@ -1,0 +1,148 @@
+//! The error of a QMP command: a class that programs read and a description that people read.
+//!
+//! [`Error`] is exactly what goes over the wire. The constructors with fixed texts are those that
+//! clients match on or that people search for, so their wording is QEMU's, to the letter.
+//!
+//! Any thread; relies on nothing; knows nothing of JSON.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The class of an [`Error`].
+///
+/// QEMU froze this list: new errors are [`GenericError`](Self::GenericError) and clients
+/// tell nothing else apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// Everything that has no class of its own.
+    GenericError,
+    /// There is no such command, or not in this state of the monitor.
+    CommandNotFound,
+    /// The device is not active.
+    DeviceNotActive,
+    /// The device does not exist.
+    DeviceNotFound,
+    /// A feature of KVM is needed and missing.
+    KvmMissingCap,
+}
+
+impl ErrorClass {
+    /// Returns the name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GenericError => "GenericError",
+            Self::CommandNotFound => "CommandNotFound",
+            Self::DeviceNotActive => "DeviceNotActive",
+            Self::DeviceNotFound => "DeviceNotFound",
+            Self::KvmMissingCap => "KVMMissingCap",
+        }
+    }
+}
+
+/// Why a command failed, as its client sees it. Stands for QEMU's `Error`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Error, ErrorClass};
+///
+/// let error = Error::generic(format!("Device '{}' is in use", "disk0"));
+///
+/// assert_eq!(error.class(), ErrorClass::GenericError);
+/// assert_eq!(error.to_string(), "Device 'disk0' is in use");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    class: ErrorClass,
+    description: Cow<'static, str>,
+}
+
+impl Error {
+    /// Returns an error of the given class.
+    pub fn new(class: ErrorClass, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { class, description: description.into() }
+    }
+
+    /// Returns a [`GenericError`](ErrorClass::GenericError), which is right for nearly all errors.
+    ///
+    /// Stands for `error_setg()`.
+    pub fn generic(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorClass::GenericError, description)
+    }
+
+    /// Returns the class.
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+
+    /// Returns the text for people. Its wording may change between versions.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub(super) fn parse(problem: impl fmt::Display) -> Self {
+        /// QEMU formats the problem into a buffer of 1024 bytes.
+        const SHOWN: usize = 1023;
+
+        let mut problem = problem.to_string();
+        if problem.len() > SHOWN {
+            let end = (0..=SHOWN).rev().find(|&end| problem.is_char_boundary(end));
+            problem.truncate(end.unwrap_or(0));
+        }
+        Self::generic(format!("JSON parse error, {problem}"))
+    }
+
+    pub(super) fn stray(token: &str) -> Self {
+        Self::generic(format!("JSON parse error, stray '{token}'"))
+    }
+
+    pub(super) fn command_not_found(name: &str) -> Self {
+        let description = format!("The command {name} has not been found");
+        Self::new(ErrorClass::CommandNotFound, description)
+    }
+
+    pub(super) fn no_oob(name: &str) -> Self {
+        Self::generic(format!("The command {name} does not support OOB"))
+    }
+
+    pub(super) fn expecting_negotiation() -> Self {
+        let description = "Expecting capabilities negotiation with 'qmp_capabilities'";
+        Self::new(ErrorClass::CommandNotFound, description)
+    }
+
+    pub(super) fn negotiation_complete() -> Self {
+        let description = "Capabilities negotiation is already complete, command ignored";
+        Self::new(ErrorClass::CommandNotFound, description)
+    }
+
+    pub(super) fn missing(parameter: &str) -> Self {
+        Self::generic(format!("Parameter '{parameter}' is missing"))
+    }
+
+    pub(super) fn unexpected(parameter: &str) -> Self {
+        Self::generic(format!("Parameter '{parameter}' is unexpected"))
+    }
+
+    pub(super) fn wrong_type(parameter: &str, expected: &str) -> Self {
+        Self::generic(format!("Invalid parameter type for '{parameter}', expected: {expected}"))
+    }
+
+    pub(super) fn wrong_value(parameter: &str, expected: &str) -> Self {
+        Self::generic(format!("Parameter '{parameter}' expects {expected}"))
+    }
+
+    pub(super) fn refused_value(parameter: &str, value: &str) -> Self {
+        Self::generic(format!("Parameter '{parameter}' does not accept value '{value}'"))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
+    }
+}
+
+impl std::error::Error for Error {}
