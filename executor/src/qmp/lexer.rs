@@ -288,10 +288,10 @@ mod tests {
 
     #[test]
     fn recovery_skips_to_a_structural_character_and_gives_it_back() {
-        assert_eq!(lex(b"@ abc \"x\" [", 99), [
-            (Kind::Stray, b"@".to_vec()),
-            (Kind::ArrayStart, b"[".to_vec()),
-        ]);
+        assert_eq!(
+            lex(b"@ abc \"x\" [", 99),
+            [(Kind::Stray, b"@".to_vec()), (Kind::ArrayStart, b"[".to_vec()),]
+        );
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn trim_zeros(number: &str) -> &str {
 mod tests {
     use serde_json::json;
 
-    use super::{float, indent, Json};
+    use super::{Json, float, indent};
 
     fn line(value: &serde_json::Value) -> String {
         Json::new(value).expect("values can be written").as_str().to_owned()
@@ -254,7 +254,10 @@ mod tests {
 
     #[test]
     fn a_float_that_is_not_finite_is_null() {
-        assert_eq!(Json::new(&[f64::NAN, f64::INFINITY]).expect("an array").as_str(), "[null, null]");
+        assert_eq!(
+            Json::new(&[f64::NAN, f64::INFINITY]).expect("an array").as_str(),
+            "[null, null]"
+        );
     }
 
     #[test]

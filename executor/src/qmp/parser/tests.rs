@@ -1,6 +1,6 @@
 //! The parser against QEMU's answers, its limits, and every way to cut the input.
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::{Limits, Parser};
 
@@ -31,13 +31,10 @@ fn values_follow_each_other_without_separators() {
     let items = parse(br#"{"a":1}{'b':[]}[true,null]"x" -5 "#);
 
     let values: Vec<Value> = items.into_iter().map(|item| item.expect("a value")).collect();
-    assert_eq!(values, [
-        json!({"a": 1}),
-        json!({"b": []}),
-        json!([true, null]),
-        json!("x"),
-        json!(-5),
-    ]);
+    assert_eq!(
+        values,
+        [json!({"a": 1}), json!({"b": []}), json!([true, null]), json!("x"), json!(-5),]
+    );
 }
 
 #[test]
@@ -88,10 +85,7 @@ fn the_first_mistake_is_told_as_qemu_tells_it() {
 fn a_stray_byte_makes_the_parser_forget_what_came_before() {
     let items = parse(b"{\"a\": [\xFF{\"b\": 1}");
 
-    assert_eq!(items, [
-        Err("JSON parse error, stray '\u{FFFD}'".to_owned()),
-        Ok(json!({"b": 1})),
-    ]);
+    assert_eq!(items, [Err("JSON parse error, stray '\u{FFFD}'".to_owned()), Ok(json!({"b": 1})),]);
 }
 
 #[test]
@@ -109,11 +103,14 @@ fn the_depth_limit_ends_the_message_at_the_offending_bracket() {
     let limits = Limits { depth: 3, ..Limits::default() };
 
     assert_eq!(parse_pieces(b"[[[]]]", 9, limits), [Ok(json!([[[]]]))]);
-    assert_eq!(parse_pieces(b"[{'a':[[ ] 1 ", 99, limits), [
-        Err("JSON nesting depth limit exceeded".to_owned()),
-        Err("JSON parse error, expecting value".to_owned()),
-        Ok(json!(1)),
-    ]);
+    assert_eq!(
+        parse_pieces(b"[{'a':[[ ] 1 ", 99, limits),
+        [
+            Err("JSON nesting depth limit exceeded".to_owned()),
+            Err("JSON parse error, expecting value".to_owned()),
+            Ok(json!(1)),
+        ]
+    );
 }
 
 #[test]
@@ -129,10 +126,10 @@ fn the_token_limit_counts_every_token_of_a_message() {
     let limits = Limits { tokens: 5, ..Limits::default() };
 
     assert_eq!(parse_pieces(b"[1,2][3]", 9, limits), [Ok(json!([1, 2])), Ok(json!([3]))]);
-    assert_eq!(parse_pieces(b"[1,2,3 4 ", 9, limits), [
-        Err("JSON token count limit exceeded".to_owned()),
-        Ok(json!(4)),
-    ]);
+    assert_eq!(
+        parse_pieces(b"[1,2,3 4 ", 9, limits),
+        [Err("JSON token count limit exceeded".to_owned()), Ok(json!(4)),]
+    );
 }
 
 #[test]
@@ -141,18 +138,20 @@ fn the_size_limit_counts_the_bytes_of_all_tokens() {
 
     assert_eq!(parse_pieces(b"[ 'ab' ]", 9, limits), [Ok(json!(["ab"]))]);
     assert_eq!(parse_pieces(b"['ab', ", 9, limits), []);
-    assert_eq!(parse_pieces(b"['abcde'", 9, limits), [
-        Err("JSON token size limit exceeded".to_owned())
-    ]);
+    assert_eq!(
+        parse_pieces(b"['abcde'", 9, limits),
+        [Err("JSON token size limit exceeded".to_owned())]
+    );
 }
 
 #[test]
 fn an_oversized_token_is_reported_before_it_ends() {
     let limits = Limits { bytes: 8, ..Limits::default() };
 
-    assert_eq!(parse_pieces(b"'aaaaaaaaaaaa", 3, limits), [
-        Err("JSON token size limit exceeded".to_owned())
-    ]);
+    assert_eq!(
+        parse_pieces(b"'aaaaaaaaaaaa", 3, limits),
+        [Err("JSON token size limit exceeded".to_owned())]
+    );
 }
 
 #[test]

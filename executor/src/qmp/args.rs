@@ -1,0 +1,47 @@
+//! Typed arguments, with QEMU's words for what is wrong with them.
+//!
+//! A command's `Args` is any type that implements `serde::Deserialize`; [`parse`] fills it. The
+//! mapping is that of QAPI:
+//!
+//! | QAPI | Rust |
+//! |-|-|
+//! | no arguments | `()` |
+//! | `struct` | a struct; members in QAPI's order |
+//! | optional member | `Option<T>` |
+//! | `enum` | an enum without data, `#[serde(rename_all = "kebab-case")]` |
+//! | `int`, `int8` … `uint64`, `size` | `i64`, `i8` … `u64`, `u64` |
+//! | `number`, `bool`, `str`, `any` | `f64`, `bool`, `String`, `serde_json::Value` |
+//! | flat union | `#[serde(tag = "…")]` on an enum |
+//! | alternate | `#[serde(untagged)]` on an enum |
+//!
+//! Unknown members are always refused, with or without `deny_unknown_fields`; `null` is not an
+//! absent member, as in QEMU. Inside tagged, untagged and flattened types `serde` itself keeps the
+//! members, so there `deny_unknown_fields` has to be written down and the path in an error ends at
+//! the type. Members are taken in the order of the struct, but all present ones before `serde`
+//! notices an absent one: with several mistakes in one request, QEMU may name another of them.
+//!
+//! Stricter than QEMU in one point: a negative number is no `uint64`.
+//!
+//! Any thread; pure functions; relies on `serde` to drive the `Deserializer` in `args/de.rs`.
+
+#![forbid(unsafe_code)]
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::Error;
+use super::request::Arguments;
+
+mod de;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+/// Gives `arguments` their type.
+///
+/// # Errors
+///
+/// A [`GenericError`](super::ErrorClass::GenericError) that names the member at fault.
+pub(super) fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, Error> {
+    T::deserialize(de::Slot(Value::Object(arguments))).map_err(Error::from)
+}
