@@ -1,15 +1,46 @@
 //! QMP, the QEMU Monitor Protocol: commands, events and the wire.
 //!
+//! Everything here is independent of the host. In a program of its own, a server drives one
+//! [`Session`] per client and runs what the [`Registry`] has; inside QEMU, the same registry is
+//! handed to QEMU's dispatcher and the sessions are not needed.
+//!
+//! ```text
+//!  bytes ─► lexer ─► parser ─► request ─► Session ─► Registry ─► args ─► handler
+//!                                 (queue, negotiation)                      │
+//!  bytes ◄─ output ◄──────────────── writer ◄───────────────────────────────┘
+//! ```
+//!
+//! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
+//! and `error`, `writer` below all of them. `command` and `registry` do not know sessions.
+//!
+//! Threads: a session and the out-of-band commands may be on another thread than the
+//! registry. Nothing here reads a clock, opens a socket or spawns a task.
+//!
+//! What clients see is QEMU's wire format to the byte, as recorded from a live QEMU; the modules
+//! say where they differ on purpose, which is where QEMU's answer is not JSON.
+
 #![forbid(unsafe_code)]
 
 mod args;
+mod command;
 mod error;
+mod events;
 mod lexer;
+mod output;
 mod parser;
+mod registry;
 mod request;
+mod session;
 mod string;
 mod writer;
 
+pub use command::{
+    AsyncHandler, Blocking, BlockingCall, Call, CallFuture, Command, Coroutine, CoroutineCall,
+    Handler, Mode, Oob, OobCall, boxed,
+};
 pub use error::{Error, ErrorClass};
+pub use events::{Event, Throttle};
+pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Request, Ticket};
+pub use session::{Outcome, Session, SessionOptions, Version, VersionNumber};
 pub use writer::Json;

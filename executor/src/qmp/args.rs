@@ -1,18 +1,7 @@
 //! Typed arguments, with QEMU's words for what is wrong with them.
 //!
-//! A command's `Args` is any type that implements `serde::Deserialize`; [`parse`] fills it. The
-//! mapping is that of QAPI:
-//!
-//! | QAPI | Rust |
-//! |-|-|
-//! | no arguments | `()` |
-//! | `struct` | a struct; members in QAPI's order |
-//! | optional member | `Option<T>` |
-//! | `enum` | an enum without data, `#[serde(rename_all = "kebab-case")]` |
-//! | `int`, `int8` … `uint64`, `size` | `i64`, `i8` … `u64`, `u64` |
-//! | `number`, `bool`, `str`, `any` | `f64`, `bool`, `String`, `serde_json::Value` |
-//! | flat union | `#[serde(tag = "…")]` on an enum |
-//! | alternate | `#[serde(untagged)]` on an enum |
+//! A command's `Args` is any type that implements `serde::Deserialize`; [`parse`] fills it. The docs
+//! of [`Command`](super::Command) have the table of types.
 //!
 //! Unknown members are always refused, with or without `deny_unknown_fields`; `null` is not an
 //! absent member, as in QEMU. Inside tagged, untagged and flattened types `serde` itself keeps the

@@ -56,6 +56,22 @@ impl Json {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Writes one of the values that have nothing in them that could fail.
+    pub(super) fn infallible<T: Serialize + ?Sized>(value: &T) -> Self {
+        Self::new(value).expect("strings, numbers and values from the parser can be written")
+    }
+
+    /// Joins members that are JSON already.
+    pub(super) fn object(members: &[(&str, Self)]) -> Self {
+        let mut text = String::from("{");
+        for (index, (name, value)) in members.iter().enumerate() {
+            let separator = if index == 0 { "\"" } else { ", \"" };
+            text.extend([separator, name, "\": ", value.as_str()]);
+        }
+        text.push('}');
+        Self(text)
+    }
 }
 
 impl fmt::Debug for Json {
@@ -105,7 +121,7 @@ pub(super) fn indent(line: &str) -> String {
 
 fn break_line(text: &mut String, level: usize) {
     text.push_str("\r\n");
-    text.extend(std::iter::repeat("    ").take(level));
+    text.extend(std::iter::repeat_n("    ", level));
 }
 
 /// QEMU's spelling, for `serde_json`'s serializer.
@@ -142,7 +158,7 @@ impl Formatter for QemuFormatter {
     ) -> io::Result<()> {
         let mut rest = fragment;
         while let Some(plain) = rest.find(|character| !matches!(character, ' '..='~')) {
-            w.write_all(rest[..plain].as_bytes())?;
+            w.write_all(&rest.as_bytes()[..plain])?;
             let character = rest[plain..].chars().next().expect("`find` found a character");
             escape(w, character)?;
             rest = &rest[plain + character.len_utf8()..];

@@ -1,0 +1,138 @@
+//! The commands of a server.
+//!
+//! Filled once, before the first monitor, then only read. One registry serves any number of
+//! monitors; [`find`](Registry::find) decides what a name means there and says so in QEMU's words
+//! when it means nothing. `qmp_capabilities` is not in it: each monitor answers that one itself.
+//!
+//! Threads: the registry stays where it was made. The out-of-band commands also exist as an
+//! [`OobTable`] that may go to the thread that reads a monitor.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::command::{Blocking, Call, Command, Handler, Mode, OobCall};
+use super::error::Error;
+use super::session::NEGOTIATION;
+
+#[cfg(test)]
+mod tests;
+
+/// The commands a server knows, by name. Stands for `QmpCommandList`.
+#[derive(Debug, Default)]
+pub struct Registry {
+    calls: HashMap<&'static str, Call>,
+    /// In the order of registration; shared with the handler of `query-commands`.
+    names: Rc<RefCell<Vec<&'static str>>>,
+}
+
+/// The out-of-band commands of a [`Registry`], for another thread.
+#[derive(Clone)]
+pub struct OobTable {
+    calls: Arc<HashMap<&'static str, Option<OobCall>>>,
+}
+
+struct QueryCommands;
+
+impl Command for QueryCommands {
+    const NAME: &'static str = "query-commands";
+    type Mode = Blocking;
+    type Args = ();
+    type Ret = Vec<CommandInfo>;
+}
+
+#[derive(Serialize)]
+struct CommandInfo {
+    name: &'static str,
+}
+
+impl Registry {
+    /// Returns a registry without commands.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers the handler of a command.
+    ///
+    /// The mode is inferred: `registry.command::<MyCommand, _>(my_handler)`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the name is taken, and names it.
+    #[track_caller]
+    pub fn command<C: Command<Mode = M>, M: Mode>(&mut self, handler: impl Handler<C, M>) {
+        let name = C::NAME;
+        assert!(name != NEGOTIATION, "the QMP command `{name}` belongs to the monitor itself");
+        let earlier = self.calls.insert(name, handler.into_call());
+        assert!(earlier.is_none(), "the QMP command `{name}` is registered already");
+        self.names.borrow_mut().push(name);
+    }
+
+    /// Adds `query-commands`, which lists every command, also those registered later.
+    ///
+    /// A registry whose commands are handed to QEMU does without: QEMU has that command.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `query-commands` is registered already.
+    #[track_caller]
+    pub fn add_query_commands(&mut self) {
+        let names = Rc::clone(&self.names);
+        self.command::<QueryCommands, _>(move |_: &mut _, ()| {
+            let own = [NEGOTIATION];
+            let names = names.borrow();
+            Ok(own.iter().chain(names.iter()).map(|&name| CommandInfo { name }).collect())
+        });
+    }
+
+    /// Returns the names of all commands, in the order of registration.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.names.borrow().clone()
+    }
+
+    /// Returns what to call for the command `name`, asked for out of band or not.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such command, or when it does not support `oob`.
+    pub fn find(&self, name: &str, oob: bool) -> Result<Call, Error> {
+        match self.calls.get(name) {
+            None => Err(Error::command_not_found(name)),
+            Some(Call::Blocking(_) | Call::Coroutine(_)) if oob => Err(Error::no_oob(name)),
+            Some(call) => Ok(call.clone()),
+        }
+    }
+
+    /// Returns the out-of-band commands as they are now.
+    pub fn oob_table(&self) -> OobTable {
+        let calls = self.calls.iter().map(|(&name, call)| match call {
+            Call::Oob(call) => (name, Some(Arc::clone(call))),
+            Call::Blocking(_) | Call::Coroutine(_) => (name, None),
+        });
+        OobTable { calls: Arc::new(calls.chain([(NEGOTIATION, None)]).collect()) }
+    }
+}
+
+impl OobTable {
+    /// Returns what to call for the command `name`.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`Registry::find`] does.
+    pub fn find(&self, name: &str) -> Result<OobCall, Error> {
+        let call = self.calls.get(name).ok_or_else(|| Error::command_not_found(name))?;
+        call.clone().ok_or_else(|| Error::no_oob(name))
+    }
+}
+
+impl std::fmt::Debug for OobTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let supported = self.calls.iter().filter(|(_, call)| call.is_some());
+        f.debug_set().entries(supported.map(|(name, _)| name)).finish()
+    }
+}
