@@ -1,21 +1,14 @@
 //! Registration, lookup, and what a call does with arguments and results.
 
-use std::cell::Cell;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 
-use futures_util::task::noop_waker_ref;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::command::{AsyncHandler, Blocking, Call, Command, Coroutine, Oob};
+use super::super::command::{Blocking, Call, CallFuture, Command, Coroutine, Oob, OobCall};
 use super::super::error::{Error, ErrorClass};
-use super::super::request::Arguments;
 use super::Registry;
-use crate::cx::{MainCx, NoCoroutine, OobContext, lend};
+use crate::{MainCx, NoCoroutine, OobContext, block_on, run_main};
 
 #[derive(Deserialize)]
 struct Add {
@@ -93,46 +86,60 @@ fn registry() -> Registry {
     registry
 }
 
-fn poll_once<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(noop_waker_ref())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("the handlers here do not wait"),
-    }
+/// Calls `add-oob`, which needs no main loop.
+fn call_oob(call: &OobCall, left: i64, right: i64) -> String {
+    let arguments = [("left", left), ("right", right)];
+    let arguments = arguments.map(|(name, value)| (name.to_owned(), Value::from(value)));
+    let outcome = OobContext::lend(|cx| call(cx, arguments.into_iter().collect()));
+    outcome.expect("a result").as_str().to_owned()
 }
 
-fn call(registry: &Registry, name: &str, arguments: Value) -> Result<String, Error> {
+/// Gives a closure the signature that `block_on` wants, before the closure's own is inferred.
+fn bounded<F>(task: F) -> F
+where
+    F: for<'a> FnOnce(&'a MainCx) -> CallFuture<'a>,
+{
+    task
+}
+
+fn call(nc: &mut NoCoroutine, registry: &Registry, name: &str, arguments: Value) -> String {
     let Value::Object(arguments) = arguments else { panic!("arguments are objects") };
-    let outcome = match registry.find(name, false)? {
-        Call::Blocking(call) => call(&mut lend::no_coroutine(), arguments),
-        Call::Coroutine(call) => poll_once(call(&lend::main_cx(), arguments)),
-        Call::Oob(call) => call(&lend::oob_context(), arguments),
+    let outcome = match registry.find(name, false).expect(name) {
+        Call::Blocking(call) => call(nc, arguments),
+        Call::Coroutine(call) => block_on(nc, bounded(move |cx| call(cx, arguments))),
+        Call::Oob(call) => OobContext::lend(|cx| call(cx, arguments)),
     };
-    outcome.map(|json| json.as_str().to_owned())
-}
-
-#[test]
-fn every_mode_gets_its_arguments_and_gives_its_result() {
-    for name in ["add-blocking", "add-coroutine", "add-oob"] {
-        let outcome = call(&registry(), name, json!({"left": 1, "right": 2}));
-
-        assert_eq!(outcome.as_deref(), Ok(r#"{"sum": 3, "is_even": false}"#), "{name}");
+    match outcome {
+        Ok(json) => json.as_str().to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 
+/// The main loop has one thread, so one test has all that is to be tried there.
 #[test]
-fn every_mode_refuses_wrong_arguments_and_passes_errors_on() {
-    for name in ["add-blocking", "add-coroutine", "add-oob"] {
-        let refused = call(&registry(), name, json!({"left": 1}));
-        let failed = call(&registry(), name, json!({"left": i64::MAX, "right": 1}));
+fn every_mode_gets_its_arguments_and_gives_its_result_or_error() {
+    let mut registry = registry();
+    registry.add_query_commands();
+    let cases = [
+        (json!({"left": 1, "right": 2}), r#"{"sum": 3, "is_even": false}"#),
+        (json!({"left": 1}), "Parameter 'right' is missing"),
+        (json!({"left": i64::MAX, "right": 1}), "too much"),
+    ];
 
-        assert_eq!(refused, Err(Error::missing("right")), "{name}");
-        assert_eq!(failed, Err(Error::generic("too much")), "{name}");
-    }
-}
-
-#[test]
-fn no_result_is_an_empty_object() {
-    assert_eq!(call(&registry(), "nothing", json!({})).as_deref(), Ok("{}"));
+    run_main(|nc| {
+        for (arguments, expected) in cases {
+            for name in ["add-blocking", "add-coroutine", "add-oob"] {
+                assert_eq!(call(nc, &registry, name, arguments.clone()), expected, "{name}");
+            }
+        }
+        assert_eq!(call(nc, &registry, "nothing", json!({})), "{}");
+        assert_eq!(
+            call(nc, &registry, "query-commands", json!({})),
+            "[{\"name\": \"qmp_capabilities\"}, {\"name\": \"add-blocking\"}, \
+             {\"name\": \"add-coroutine\"}, {\"name\": \"add-oob\"}, \
+             {\"name\": \"nothing\"}, {\"name\": \"query-commands\"}]"
+        );
+    });
 }
 
 #[test]
@@ -162,17 +169,12 @@ fn only_oob_commands_can_be_found_out_of_band() {
 fn the_oob_table_can_run_on_another_thread() {
     let table = registry().oob_table();
 
-    let outcome = std::thread::spawn(move || {
-        let call = table.find("add-oob")?;
-        let arguments: Arguments = [("left", 1), ("right", 1)]
-            .map(|(name, value)| (name.to_owned(), Value::from(value)))
-            .into_iter()
-            .collect();
-        call(&lend::oob_context(), arguments)
+    let reply = std::thread::spawn(move || {
+        let call = table.find("add-oob").expect("the command is there");
+        call_oob(&call, 1, 1)
     });
 
-    let json = outcome.join().expect("no panic").expect("a result");
-    assert_eq!(json.as_str(), r#"{"sum": 2, "is_even": true}"#);
+    assert_eq!(reply.join().expect("no panic"), r#"{"sum": 2, "is_even": true}"#);
 }
 
 #[test]
@@ -187,40 +189,24 @@ fn registering_a_name_twice_panics_and_names_it() {
 }
 
 #[test]
-fn query_commands_lists_itself_and_what_is_registered_later() {
-    let mut registry = Registry::new();
-    registry.add_query_commands();
-    registry.command::<AddOob, _>(add_oob);
+fn the_monitors_own_command_cannot_be_registered() {
+    struct Negotiate;
 
-    assert_eq!(
-        call(&registry, "query-commands", json!({})).as_deref(),
-        Ok(r#"[{"name": "qmp_capabilities"}, {"name": "query-commands"}, {"name": "add-oob"}]"#)
-    );
+    impl Command for Negotiate {
+        const NAME: &'static str = "qmp_capabilities";
+        type Mode = Blocking;
+        type Args = ();
+        type Ret = ();
+    }
+
+    let attempt = catch_unwind(|| Registry::new().command::<Negotiate, _>(|_: &mut _, ()| Ok(())));
+
+    let payload = attempt.expect_err("the name is reserved");
+    let message = payload.downcast_ref::<String>().expect("a formatted message");
+    assert_eq!(message, "the QMP command `qmp_capabilities` belongs to the monitor itself");
 }
 
 #[test]
-fn a_handler_may_own_state() {
-    let counter = Rc::new(Cell::new(0));
-    let mut registry = Registry::new();
-    let shared = Rc::clone(&counter);
-    registry.command::<Nothing, _>(move |_: &mut NoCoroutine, ()| {
-        shared.set(shared.get() + 1);
-        Ok(())
-    });
-
-    call(&registry, "nothing", json!({})).expect("a result");
-
-    assert_eq!(counter.get(), 1);
-}
-
-/// The bound that a coroutine handler has to satisfy, on its own.
-fn is_async_handler<F>(_: F)
-where
-    F: for<'a> AsyncHandler<&'a MainCx, Add, Result<Sum, Error>>,
-{
-}
-
-#[test]
-fn an_async_fn_that_borrows_the_context_is_an_async_handler() {
-    is_async_handler(add_coroutine);
+fn names_come_in_the_order_of_registration() {
+    assert_eq!(registry().names(), ["add-blocking", "add-coroutine", "add-oob", "nothing"]);
 }
