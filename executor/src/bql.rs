@@ -58,9 +58,12 @@ use crate::cx::Bql;
 
 pub(crate) mod borrows;
 mod cell;
+mod hold;
 mod ref_cell;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use hold::{Held, assert_nothing_borrowed, without_lock};
 
 pub use cell::BqlCell;
 pub use ref_cell::{BorrowError, BqlRef, BqlRefCell, BqlRefMut};

@@ -4,13 +4,13 @@
 //! so a deadline on one says nothing about another. Reading a clock is cheap (no system call on
 //! the usual hosts) and possible from any thread.
 
-#![forbid(unsafe_code)]
-
 use std::time::Duration;
 
 use aio_sys::{
     QEMU_CLOCK_HOST, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL, QEMU_CLOCK_VIRTUAL_RT, QEMUClockType,
 };
+
+use crate::cx::Bql;
 
 /// One of QEMU's clocks.
 ///
@@ -65,6 +65,26 @@ impl Clock {
     pub fn after(self, duration: Duration) -> i64 {
         self.now().saturating_add(saturating_ns(duration))
     }
+}
+
+/// Lets the guest's time run ([`Clock::Virtual`]), as `cont` does. For standalone programs and tests, where
+/// no machine does it; [`run_main`](crate::run_main) begins with it. Wraps `cpu_enable_ticks` and
+/// `qemu_clock_enable`.
+pub fn resume_virtual(_bql: &Bql) {
+    aio_sys::cpu_enable_ticks();
+    enable_virtual(true);
+}
+
+/// Makes the guest's time stand still, and the timers on it, as `stop` does. Wraps `cpu_disable_ticks` and
+/// `qemu_clock_enable`.
+pub fn pause_virtual(_bql: &Bql) {
+    enable_virtual(false);
+    aio_sys::cpu_disable_ticks();
+}
+
+fn enable_virtual(enabled: bool) {
+    // SAFETY: [bql-first]: the callers hold the lock, and in the emulation nothing else is asked for.
+    unsafe { aio_sys::qemu_clock_enable(QEMU_CLOCK_VIRTUAL, enabled) }
 }
 
 /// Returns `duration` in nanoseconds; what does not fit (292 years) is the largest number.

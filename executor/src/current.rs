@@ -117,7 +117,9 @@ pub(crate) fn describe_task() -> String {
 
 fn expect_core(what: &str) -> Rc<Core> {
     core().unwrap_or_else(|| {
-        panic!("{what} must be used inside a task or a `block_on` of an executor")
+        panic!(
+            "no executor polls on this thread: {what} must be used inside a task or a `block_on`"
+        )
     })
 }
 

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use crate::aio::context::Context;
 use crate::aio::main_loop;
 use crate::bql;
+use crate::clock;
 use crate::current;
-use crate::cx::{MainCx, NoCoroutine, call_main};
+use crate::cx::{Bql, MainCx, NoCoroutine, call_main};
 use crate::local_executor::{Core, LocalExecutor};
 use crate::remote::{self, Remote};
 use crate::task_fn::TaskFn;
@@ -46,6 +47,7 @@ pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R 
         panic!("the main loop cannot be initialised: {error}");
     }
     let _running = Running::begin();
+    clock::resume_virtual(&Bql::new());
     // SAFETY: no capability exists on this thread, which just took the lock and is in no callback.
     unsafe { NoCoroutine::assume(program) }
 }

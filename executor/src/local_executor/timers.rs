@@ -100,7 +100,13 @@ impl Core {
         let clock = CLOCKS[index];
         let fired = self.timers().fire(clock, clock.now());
         self.counters().timers.add(fired as u64);
-        // Also arms the timer for the next deadline.
-        self.run_slice();
+        if clock == Clock::Realtime {
+            // Also arms the timer for the next deadline.
+            self.run_slice();
+        } else {
+            // The woken tasks run in a pass of their own: one of them may stop this very clock, which
+            // waits until the clock's callbacks have returned.
+            self.arm_timers();
+        }
     }
 }

@@ -75,6 +75,7 @@ fn a_duration_beyond_the_clock_saturates() {
 #[test]
 fn a_sleep_never_ends_before_its_deadline() {
     let lp = TestLoop::new();
+    crate::bql::with_bql(crate::clock::resume_virtual);
     let deadline = Clock::Virtual.now() + 2_000_000;
 
     lp.block_on(sleep_until(Clock::Virtual, deadline));
