@@ -25,9 +25,8 @@ pub enum Clock {
     Realtime = 0,
     /// Time as the guest sees it.
     ///
-    /// It stands still while the guest is paused, so a sleep on it can last for ever. Without a
-    /// machine (in tools and tests) it follows the wall clock. The right one for what a device
-    /// model does on behalf of the guest.
+    /// It stands still while the guest is paused and before it has been started, so a sleep on it can
+    /// last for ever. The right one for what a device model does on behalf of the guest.
     Virtual = 1,
     /// Wall-clock time of the host in nanoseconds since 1970, with the host's leaps.
     ///

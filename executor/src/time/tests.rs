@@ -75,12 +75,23 @@ fn a_duration_beyond_the_clock_saturates() {
 #[test]
 fn a_sleep_never_ends_before_its_deadline() {
     let lp = TestLoop::new();
-    crate::bql::with_bql(crate::clock::resume_virtual);
-    let deadline = Clock::Virtual.now() + 2_000_000;
 
-    lp.block_on(sleep_until(Clock::Virtual, deadline));
+    for clock in [Clock::Realtime, Clock::Host] {
+        let deadline = clock.after(Duration::from_millis(2));
+        lp.block_on(sleep_until(clock, deadline));
+        assert!(clock.now() >= deadline);
+    }
+}
 
-    assert!(Clock::Virtual.now() >= deadline);
+#[test]
+fn guest_time_stands_still_until_the_guest_runs() {
+    let lp = TestLoop::new();
+    let mut nap = sleep_on(Clock::Virtual, Duration::from_nanos(1));
+
+    lp.block_on(sleep(Duration::from_millis(2)));
+    lp.turn();
+
+    assert!(poll_once(&lp, &mut nap).is_pending());
 }
 
 #[test]
