@@ -260,10 +260,6 @@ impl Ready {
     pub(crate) fn is_closed(self) -> bool {
         self.word & CLOSED != 0
     }
-
-    pub(crate) fn direction(self) -> Direction {
-        self.direction
-    }
 }
 
 /// Translates the kernel's events.

@@ -146,11 +146,6 @@ impl TimerQueue {
         }
     }
 
-    /// Returns whether the queue was closed. Callable from any thread.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock(Clock::Realtime).closed
-    }
-
     /// The slow path of [`update`](Self::update), which looked the timer up before.
     fn replace(&self, key: &TimerKey, waker: Waker) -> bool {
         let mut queue = self.lock(key.clock);

@@ -138,7 +138,6 @@ fn closing_wakes_everybody_and_later_timers_never_fire() {
     bench.queue.close();
     bench.woken.lock().unwrap().sort_unstable();
     assert_eq!(*bench.woken.lock().unwrap(), [1, 2]);
-    assert!(bench.queue.is_closed());
     assert!(!bench.queue.update(&key, Waker::noop()));
 
     bench.woken.lock().unwrap().clear();
