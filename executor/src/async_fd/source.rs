@@ -6,9 +6,9 @@
 //! - An operation that would have blocked clears everything for its direction, hang-up and error
 //!   included: some fds (a FIFO, a terminal) come back from a hang-up, and then the next event
 //!   says so.
-//! - A short transfer (see [`AsyncFd::drained`](super::AsyncFd::drained)) proves the same, without the system call that would
-//!   fail, only if nothing unusual is cached. After a hang-up, an error or urgent data, the next
-//!   operation must run to find it, so the direction stays ready.
+//! - A short transfer (see [`AsyncFd::drained`](super::AsyncFd::drained)) proves the same, without the
+//!   system call that would fail, only if nothing unusual is cached. After a hang-up, an error or urgent
+//!   data, the next operation must run to find it, so the direction stays ready.
 //!
 //! The upper half of the word counts events. An operation clears only the state it has seen, so an
 //! event that arrives while the operation runs on another thread is never wiped out.
