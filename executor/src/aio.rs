@@ -1,6 +1,6 @@
 //! Safe handles on the C objects of the event loop.
 //!
-//! The only modules that name `aio_sys`, with [`bql`](crate::bql) and [`clock`](crate::clock). They know
+//! The only modules that name `aio_sys`, with [`bql`](crate::bql), [`clock`](crate::clock) and `main_loop`. They know
 //! neither tasks nor futures.
 //!
 //! Callbacks from C carry a *number*, never a pointer: an executor registers itself under a number in a

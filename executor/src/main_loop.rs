@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use crate::aio::context::Context;
 use crate::aio::main_loop;
@@ -14,6 +15,7 @@ use crate::cx::{Bql, MainCx, NoCoroutine, call_main};
 use crate::local_executor::{Core, LocalExecutor};
 use crate::remote::{self, Remote};
 use crate::task_fn::TaskFn;
+use crate::thread_id;
 
 /// The executors of the main loop's thread.
 #[derive(Default)]
@@ -43,13 +45,26 @@ thread_local! {
 pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
     assert!(!current::in_poll(), "`run_main` inside {}", current::describe_task());
     assert!(!bql::is_locked(), "`run_main` runs already, or this thread holds the Big QEMU Lock");
-    if let Err(error) = main_loop::init() {
-        panic!("the main loop cannot be initialised: {error}");
-    }
+    claim_main_loop();
     let _running = Running::begin();
     clock::resume_virtual(&Bql::new());
     // SAFETY: no capability exists on this thread, which just took the lock and is in no callback.
     unsafe { NoCoroutine::assume(program) }
+}
+
+/// Initialises the main loop, which then belongs to this thread for good.
+#[track_caller]
+fn claim_main_loop() {
+    static OWNER: OnceLock<u32> = OnceLock::new();
+    let me = thread_id::get_or_assign();
+    let owner = *OWNER.get_or_init(|| {
+        if let Err(error) = main_loop::init() {
+            panic!("the main loop cannot be initialised: {error}");
+        }
+        aio_sys::emulated::set_bql_borrow_reporter(bql::borrows::describe_all);
+        me
+    });
+    assert!(owner == me, "the main loop belongs to the thread that called `run_main` first");
 }
 
 /// Holds the lock, and the executors while they live.

@@ -133,7 +133,8 @@ impl Reactor {
         total
     }
 
-    /// Returns whether nothing is registered, so that the loop need not watch the reactor.
+    /// Returns whether nothing is registered.
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.lock().sources.is_empty()
     }

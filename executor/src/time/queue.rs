@@ -131,6 +131,7 @@ impl TimerQueue {
     }
 
     /// Returns the number of pending timers on all clocks.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         Clock::ALL.into_iter().map(|clock| self.lock(clock).heap.len()).sum()
     }
