@@ -34,6 +34,7 @@ mod session;
 mod string;
 mod writer;
 
+pub use args::parse_arguments;
 pub use command::{
     AsyncHandler, Blocking, BlockingCall, Call, CallFuture, Command, Coroutine, CoroutineCall,
     Handler, Mode, Oob, OobCall, boxed,
