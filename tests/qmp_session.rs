@@ -312,6 +312,27 @@ fn a_result_keeps_the_order_of_its_members_and_an_id_has_them_sorted() {
 }
 
 #[test]
+fn an_id_may_be_as_deep_as_the_parser_allows() {
+    // The request's own brace is the first of 1024 levels.
+    let id = format!("{}{}", "[".repeat(1023), "]".repeat(1023));
+    let mut monitor = Monitor::ready();
+
+    monitor.write(format!("{{'execute': 'query-name', 'id': {id}}}"));
+
+    assert_eq!(monitor.read(), format!("{{\"return\": {{}}, \"id\": {id}}}\r\n"));
+}
+
+#[test]
+fn arguments_may_be_as_deep_as_the_parser_allows() {
+    let deep = format!("{}{}", "[".repeat(1022), "]".repeat(1022));
+    let mut monitor = Monitor::ready();
+
+    monitor.write(format!("{{'execute': 'x-echo', 'arguments': {{'any': {deep}}}}}"));
+
+    assert_eq!(monitor.read(), format!("{{\"return\": {deep}}}\r\n"));
+}
+
+#[test]
 fn event_data_comes_last() {
     let mut monitor = Monitor::ready();
     let event = event("SHUTDOWN").with_data(&json!({"guest": false})).expect("an object");

@@ -155,6 +155,7 @@ impl Monitor {
                 parse_arguments::<MigrateSetCapabilities>(arguments).map(|_| empty())
             }
             "migrate-set-parameters" => unsupported::<MigrateSetParameters>(arguments),
+            "x-echo" => parse_arguments::<Echo>(arguments).and_then(|args| Json::new(&args.any)),
             "x-fill" => Json::new(&json!("x".repeat(arguments["size"].as_u64().unwrap() as usize))),
             name => {
                 let description = format!("The command {name} has not been found");
@@ -184,6 +185,11 @@ fn empty() -> Json {
 fn unsupported<T: serde::de::DeserializeOwned>(arguments: executor::qmp::Arguments) -> Outcome {
     parse_arguments::<T>(arguments)?;
     Err(Error::generic("this server has nothing to do that with"))
+}
+
+#[derive(Deserialize)]
+struct Echo {
+    any: serde_json::Value,
 }
 
 #[derive(Deserialize)]

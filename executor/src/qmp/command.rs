@@ -28,8 +28,7 @@ use serde::de::DeserializeOwned;
 
 use super::args::parse_arguments;
 use super::error::Error;
-use super::request::Arguments;
-use super::session::Outcome;
+use super::request::{Arguments, Outcome};
 use super::writer::Json;
 use crate::{MainCx, NoCoroutine, OobContext};
 

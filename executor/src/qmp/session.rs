@@ -35,17 +35,11 @@ use super::error::Error;
 use super::events::Event;
 use super::output::Output;
 use super::parser::{Limits, Parser};
-use super::request::{self, Rejected, Request, Ticket};
+use super::request::{self, NEGOTIATION, Outcome, Rejected, Request, Ticket};
 use super::writer::Json;
 
 /// In-band requests that wait while another runs, when oob is enabled (`QMP_REQ_QUEUE_LEN_MAX`).
 const QUEUE_LENGTH: usize = 8;
-
-/// The command that ends the negotiation. It belongs to the monitor, not to a registry.
-pub(super) const NEGOTIATION: &str = "qmp_capabilities";
-
-/// The outcome of a command: its result as JSON, or why there is none.
-pub type Outcome = Result<Json, Error>;
 
 /// What the server is, for the greeting and `query-version`.
 #[derive(Clone, Debug, Serialize)]
