@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
-//! and `error`, `writer` below all of them. `command` and `registry` do not know sessions.
+//! and `error`, `writer` below all of them. `command` and `registry` do not know sessions, and sessions do
+//! not know them.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
 //! registry. Nothing here reads a clock, opens a socket or spawns a task.
@@ -34,6 +35,7 @@ mod session;
 mod string;
 mod writer;
 
+pub use args::parse_arguments;
 pub use command::{
     AsyncHandler, Blocking, BlockingCall, Call, CallFuture, Command, Coroutine, CoroutineCall,
     Handler, Mode, Oob, OobCall, boxed,
@@ -41,6 +43,6 @@ pub use command::{
 pub use error::{Error, ErrorClass};
 pub use events::{Event, Throttle};
 pub use registry::{OobTable, Registry};
-pub use request::{Arguments, Request, Ticket};
-pub use session::{Outcome, Session, SessionOptions, Version, VersionNumber};
+pub use request::{Arguments, Outcome, Request, Ticket};
+pub use session::{Session, SessionOptions, Version, VersionNumber};
 pub use writer::Json;

@@ -1,6 +1,6 @@
 //! Typed arguments, with QEMU's words for what is wrong with them.
 //!
-//! A command's `Args` is any type that implements `serde::Deserialize`; [`parse`] fills it. The docs
+//! A command's `Args` is any type that implements `serde::Deserialize`; [`parse_arguments`] fills it. The docs
 //! of [`Command`](super::Command) have the table of types.
 //!
 //! Unknown members are always refused, with or without `deny_unknown_fields`; `null` is not an
@@ -26,11 +26,26 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
-/// Gives `arguments` their type.
+/// Gives `arguments` their type. A [`Registry`](super::Registry) does this by itself.
 ///
 /// # Errors
 ///
 /// A [`GenericError`](super::ErrorClass::GenericError) that names the member at fault.
-pub(super) fn parse<T: DeserializeOwned>(arguments: Arguments) -> Result<T, Error> {
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{parse_arguments, Arguments};
+///
+/// #[derive(Debug, serde::Deserialize)]
+/// struct Resize {
+///     size: i64,
+/// }
+///
+/// let error = parse_arguments::<Resize>(Arguments::new()).unwrap_err();
+///
+/// assert_eq!(error.to_string(), "Parameter 'size' is missing");
+/// ```
+pub fn parse_arguments<T: DeserializeOwned>(arguments: Arguments) -> Result<T, Error> {
     T::deserialize(de::Slot(Value::Object(arguments))).map_err(Error::from)
 }

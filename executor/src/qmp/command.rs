@@ -26,10 +26,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args;
+use super::args::parse_arguments;
 use super::error::Error;
-use super::request::Arguments;
-use super::session::Outcome;
+use super::request::{Arguments, Outcome};
 use super::writer::Json;
 use crate::{MainCx, NoCoroutine, OobContext};
 
@@ -167,7 +166,9 @@ where
     F: for<'a> Fn(&'a mut NoCoroutine, C::Args) -> Result<C::Ret, Error> + 'static,
 {
     fn into_call(self) -> Call {
-        Call::Blocking(Rc::new(move |nc, arguments| result(&self(nc, args::parse(arguments)?)?)))
+        Call::Blocking(Rc::new(move |nc, arguments| {
+            result(&self(nc, parse_arguments(arguments)?)?)
+        }))
     }
 }
 
@@ -181,7 +182,7 @@ where
         let handler = Rc::new(self);
         Call::Coroutine(Rc::new(move |cx, arguments| {
             let handler = Rc::clone(&handler);
-            Box::pin(async move { result(&handler(cx, args::parse(arguments)?).await?) })
+            Box::pin(async move { result(&handler(cx, parse_arguments(arguments)?).await?) })
         }))
     }
 }
@@ -192,7 +193,7 @@ where
     F: for<'a> Fn(&'a OobContext, C::Args) -> Result<C::Ret, Error> + Send + Sync + 'static,
 {
     fn into_call(self) -> Call {
-        Call::Oob(Arc::new(move |cx, arguments| result(&self(cx, args::parse(arguments)?)?)))
+        Call::Oob(Arc::new(move |cx, arguments| result(&self(cx, parse_arguments(arguments)?)?)))
     }
 }
 

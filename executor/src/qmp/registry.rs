@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::command::{Blocking, Call, Command, Handler, Mode, OobCall};
 use super::error::Error;
-use super::session::NEGOTIATION;
+use super::request::NEGOTIATION;
 
 #[cfg(test)]
 mod tests;

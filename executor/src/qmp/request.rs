@@ -13,9 +13,16 @@
 use serde_json::{Map, Value};
 
 use super::error::Error;
+use super::writer::Json;
+
+/// The command that ends the negotiation. It belongs to the monitor, not to a registry.
+pub(super) const NEGOTIATION: &str = "qmp_capabilities";
 
 /// The arguments of a command, before they get their types.
 pub type Arguments = Map<String, Value>;
+
+/// The outcome of a command: its result as JSON, or why there is none.
+pub type Outcome = Result<Json, Error>;
 
 /// A command that a client wants to have run.
 #[derive(Debug)]

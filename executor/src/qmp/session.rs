@@ -30,25 +30,16 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::args;
+use super::args::parse_arguments;
 use super::error::Error;
 use super::events::Event;
 use super::output::Output;
 use super::parser::{Limits, Parser};
-use super::request::{self, Rejected, Request, Ticket};
+use super::request::{self, NEGOTIATION, Outcome, Rejected, Request, Ticket};
 use super::writer::Json;
-
-#[cfg(test)]
-mod tests;
 
 /// In-band requests that wait while another runs, when oob is enabled (`QMP_REQ_QUEUE_LEN_MAX`).
 const QUEUE_LENGTH: usize = 8;
-
-/// The command that ends the negotiation. It belongs to the monitor, not to a registry.
-pub(super) const NEGOTIATION: &str = "qmp_capabilities";
-
-/// The outcome of a command: its result as JSON, or why there is none.
-pub type Outcome = Result<Json, Error>;
 
 /// What the server is, for the greeting and `query-version`.
 #[derive(Clone, Debug, Serialize)]
@@ -297,7 +288,7 @@ impl Session {
         if ticket.oob {
             return Err(Error::no_oob(NEGOTIATION));
         }
-        let NegotiationArgs { enable } = args::parse(arguments)?;
+        let NegotiationArgs { enable } = parse_arguments(arguments)?;
         if self.phase != Phase::Negotiating {
             return Err(Error::negotiation_complete());
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::parse;
+use super::parse_arguments;
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -50,7 +50,7 @@ struct AddNode {
 
 fn refusal<T: DeserializeOwned + std::fmt::Debug>(arguments: Value) -> String {
     let Value::Object(arguments) = arguments else { panic!("arguments are objects") };
-    parse::<T>(arguments).expect_err("the arguments are wrong").to_string()
+    parse_arguments::<T>(arguments).expect_err("the arguments are wrong").to_string()
 }
 
 /// Refuses `Everything` with one more member than the mandatory ones.
@@ -70,7 +70,7 @@ fn every_type_of_qapi_has_a_type_here() {
         panic!("an object")
     };
 
-    let parsed: Everything = parse(arguments).expect("the arguments are right");
+    let parsed: Everything = parse_arguments(arguments).expect("the arguments are right");
 
     assert_eq!(
         parsed,
@@ -91,7 +91,7 @@ fn every_type_of_qapi_has_a_type_here() {
 
 #[test]
 fn no_arguments_are_unit_and_more_are_refused() {
-    assert!(parse::<()>(serde_json::Map::new()).is_ok());
+    assert!(parse_arguments::<()>(serde_json::Map::new()).is_ok());
     assert_eq!(refusal::<()>(json!({"foo": 1})), "Parameter 'foo' is unexpected");
 }
 
