@@ -5,7 +5,7 @@
 //! the latter case rings again, so that fds, timers and other bottom halves get their turn.
 //!
 //! Threads: an executor never leaves its home thread. What other threads may do goes through
-//! [`Home`]. Under a *nested* attachment (QEMU's main context) any thread that holds the Big QEMU Lock may
+//! [`Home`](crate::home::Home). Under a *nested* attachment (QEMU's main context) any thread that holds the Big QEMU Lock may
 //! run the doorbell; it then finds no executor under the number and passes the ring on, see `doorbell`.
 //!
 //! No borrow and no lock is held while user code runs (poll, drop, wake), so a task may do anything to
