@@ -29,6 +29,7 @@ impl Core {
 
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
+        let mut polls = 0;
         loop {
             if left.look_around() {
                 self.serve_requests();
@@ -36,14 +37,16 @@ impl Core {
             match Running::next(self.home()) {
                 Some((running, cancelled)) => {
                     self.run_task(running, cancelled);
+                    polls += 1;
                     if !left.spend() {
-                        return;
+                        break;
                     }
                 }
-                None if self.serve_requests() == 0 => return,
+                None if self.serve_requests() == 0 => break,
                 None => {}
             }
         }
+        self.counters().polls.add(polls);
     }
 
     /// Serves what other threads asked for. Returns how many requests there were.
@@ -68,7 +71,6 @@ impl Core {
 
     #[inline]
     fn run_task(&self, running: Running, cancelled: bool) {
-        self.counters().polls.add(1);
         let borrowed = borrows::live();
         let _in_poll = current::enter_poll(Some(running.key()));
         let polled = if cancelled { Polled::Pending } else { running.poll() };
@@ -80,7 +82,7 @@ impl Core {
                 running.succeed();
                 self.finish(running);
             }
-            Polled::Panicked(payload) => self.fail(running, payload),
+            Polled::Panicked(payload) => self.fail(running, *payload),
             Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
             Polled::Pending => running.suspend(),
         }

@@ -61,8 +61,9 @@ pub(crate) enum Polled {
     Pending,
     /// The future is gone and the stage holds its output.
     Ready,
-    /// The future, or its destructor, panicked. It still is in the stage.
-    Panicked(Box<dyn Any + Send>),
+    /// The future, or its destructor, panicked. It still is in the stage. Boxed twice, so that the whole
+    /// comes back from each poll in two registers.
+    Panicked(Box<Box<dyn Any + Send>>),
 }
 
 #[repr(C)]
@@ -156,7 +157,7 @@ impl<F: Future + 'static> VTables<F> {
             stage.output = ManuallyDrop::new(output);
             Polled::Ready
         }));
-        polled.unwrap_or_else(Polled::Panicked)
+        polled.unwrap_or_else(|payload| Polled::Panicked(Box::new(payload)))
     }
 
     /// # Safety
