@@ -77,11 +77,8 @@ impl Polling {
 /// Returns how long the pass may still sleep, 0 if something is ready, and when it began to wait, if
 /// poll times are adapted.
 pub(super) fn run(context: &Context, timeout_ns: i64, ready: &mut Ready) -> (i64, Option<i64>) {
-    let may_sleep = timeout_ns != 0;
-    if may_sleep && context.doorbell.is_rung() {
-        return (timeout_ns, None);
-    }
-    let begin = (may_sleep && context.polling.is_on()).then(os::monotonic_ns);
+    let timeout_ns = if context.doorbell.is_rung() { 0 } else { timeout_ns };
+    let begin = (timeout_ns != 0 && context.polling.is_on()).then(os::monotonic_ns);
     let found = if context.monitor.has_polled() {
         ask_handlers(context, timeout_ns, begin, ready)
     } else {
