@@ -48,7 +48,10 @@ pub use clock::{cpu_disable_ticks, cpu_enable_ticks, qemu_clock_get_ns};
 pub use context::{
     aio_context_new, aio_context_ref, aio_context_timer_group, aio_context_unref, aio_notify,
 };
-pub use current::{qemu_get_current_aio_context, qemu_in_iothread, qemu_set_current_aio_context};
+pub use current::{
+    forget_current_aio_context, qemu_get_current_aio_context, qemu_in_iothread,
+    qemu_set_current_aio_context,
+};
 pub use error::{error_free, error_get_pretty, g_free};
 pub use event_notifier::{
     event_notifier_cleanup, event_notifier_get_fd, event_notifier_init, event_notifier_set,

@@ -302,17 +302,17 @@ struct FdEvents;
 
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
-        Self::poll(number);
-    }
-
-    fn poll(number: usize) -> bool {
-        let Some(core) = current::find(number) else { return false };
-        let Some((reactor, _)) = core.reactor.get() else { return false };
+        let Some(core) = current::find(number) else { return };
+        let Some((reactor, _)) = core.reactor.get() else { return };
         let events = reactor.dispatch();
         core.counters.fd_events.add(events as u64);
         if events > 0 {
             core.run_slice();
         }
-        events > 0
+    }
+
+    fn poll(number: usize) -> bool {
+        let core = current::find(number);
+        core.is_some_and(|core| core.reactor.get().is_some_and(|(reactor, _)| reactor.peek()))
     }
 }

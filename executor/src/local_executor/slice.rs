@@ -21,10 +21,8 @@ impl Core {
     pub(crate) fn run_slice(self: &Rc<Self>) {
         let _entered = current::enter(self);
         self.counters().slices.add(1);
-        let was_idle = self.set_running();
+        let _run = Run { core: self, was_idle: self.set_running() };
         self.run_until_spent();
-        self.arm_timers();
-        self.end_running(was_idle);
     }
 
     fn run_until_spent(self: &Rc<Self>) {
@@ -83,6 +81,7 @@ impl Core {
                 self.finish(running);
             }
             Polled::Panicked(payload) => self.fail(running, *payload),
+            Polled::Emptied(payload) => self.fail_without_future(running, *payload),
             Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
             Polled::Pending => running.suspend(),
         }
@@ -140,6 +139,7 @@ impl Core {
         let dropped = match polled {
             Polled::Ready => running.drop_output(),
             Polled::Pending | Polled::Panicked(_) => running.drop_future(),
+            Polled::Emptied(payload) => Err(*payload),
         };
         if let Err(second) = dropped {
             report_lost_panic(&label, &*second);
@@ -164,6 +164,19 @@ impl Core {
         }
         self.home().set_idle(true);
         self.home().ring_if_idle();
+    }
+}
+
+/// A run; its end, also by a foreign waker that panics, leaves timers armed and the doorbell rung.
+struct Run<'a> {
+    core: &'a Core,
+    was_idle: bool,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.core.arm_timers();
+        self.core.end_running(self.was_idle);
     }
 }
 

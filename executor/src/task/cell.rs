@@ -61,9 +61,12 @@ pub(crate) enum Polled {
     Pending,
     /// The future is gone and the stage holds its output.
     Ready,
-    /// The future, or its destructor, panicked. It still is in the stage. Boxed twice, so that the whole
-    /// comes back from each poll in two registers.
+    /// The future panicked. It still is in the stage. Boxed twice, so that the answer of each poll comes
+    /// back in two registers.
     Panicked(Box<Box<dyn Any + Send>>),
+    /// The future completed and its destructor panicked. The stage is empty: neither the future nor its
+    /// output may be dropped again.
+    Emptied(Box<Box<dyn Any + Send>>),
 }
 
 #[repr(C)]
@@ -95,7 +98,8 @@ pub(crate) fn spawn<F: Future + 'static>(
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
     let cell = home::allocate(home, Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
     let header = Header {
-        node: Node::new(&VTables::<F>::TASK.node),
+        // SAFETY: a promoted constant is static.
+        node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
         queue_next: Cell::new(ptr::null_mut()),
         home: NonNull::from(&**home),
         state: State::new(),
@@ -142,6 +146,7 @@ impl<F: Future + 'static> VTables<F> {
     ///
     /// As for `stage`, and the stage holds the future.
     unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Polled {
+        let mut emptied = false;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: forwarded.
             let stage = unsafe { Self::stage(header) };
@@ -152,12 +157,15 @@ impl<F: Future + 'static> VTables<F> {
                 Poll::Ready(output) => output,
                 Poll::Pending => return Polled::Pending,
             };
+            // From here on the future counts as gone, whether its destructor ends well or not.
+            emptied = true;
             // SAFETY: it has completed, so this is its last use.
             unsafe { ManuallyDrop::drop(&mut stage.future) };
             stage.output = ManuallyDrop::new(output);
             Polled::Ready
         }));
-        polled.unwrap_or_else(|payload| Polled::Panicked(Box::new(payload)))
+        let unwound = if emptied { Polled::Emptied } else { Polled::Panicked };
+        polled.unwrap_or_else(|payload| unwound(Box::new(payload)))
     }
 
     /// # Safety
@@ -392,10 +400,10 @@ impl Header {
 
 /// The vtable of the task type, of which the node knows the first part.
 pub(super) fn vtable(header: &Header) -> &'static VTable {
-    let node: *const NodeVTable = header.node.vtable;
-    // SAFETY: [header-first]: headers are made by `spawn` only, with a whole `VTable`, of which the
-    // node's is the first field.
-    unsafe { &*node.cast::<VTable>() }
+    let address = header.node.vtable_address();
+    // SAFETY: [header-first]: headers are made by `spawn` only, which gave the address of a whole, static
+    // `VTable`.
+    unsafe { &*address.cast::<VTable>() }
 }
 
 /// Queues a task at home and rings if nobody runs the queue. Home.
