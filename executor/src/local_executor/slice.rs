@@ -81,6 +81,7 @@ impl Core {
                 self.finish(running);
             }
             Polled::Panicked(payload) => self.fail(running, payload),
+            Polled::Emptied(payload) => self.fail_without_future(running, payload),
             Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
             Polled::Pending => running.suspend(),
         }
@@ -138,6 +139,7 @@ impl Core {
         let dropped = match polled {
             Polled::Ready => running.drop_output(),
             Polled::Pending | Polled::Panicked(_) => running.drop_future(),
+            Polled::Emptied(_) => Ok(()),
         };
         if let Err(second) = dropped {
             report_lost_panic(&label, &*second);

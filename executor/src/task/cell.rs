@@ -61,8 +61,11 @@ pub(crate) enum Polled {
     Pending,
     /// The future is gone and the stage holds its output.
     Ready,
-    /// The future, or its destructor, panicked. It still is in the stage.
+    /// The future panicked. It still is in the stage.
     Panicked(Box<dyn Any + Send>),
+    /// The future completed and its destructor panicked. The stage is empty: neither the future nor its
+    /// output may be dropped again.
+    Emptied(Box<dyn Any + Send>),
 }
 
 #[repr(C)]
@@ -141,6 +144,7 @@ impl<F: Future + 'static> VTables<F> {
     ///
     /// As for `stage`, and the stage holds the future.
     unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Polled {
+        let mut emptied = false;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: forwarded.
             let stage = unsafe { Self::stage(header) };
@@ -151,12 +155,15 @@ impl<F: Future + 'static> VTables<F> {
                 Poll::Ready(output) => output,
                 Poll::Pending => return Polled::Pending,
             };
+            // From here on the future counts as gone, whether its destructor ends well or not.
+            emptied = true;
             // SAFETY: it has completed, so this is its last use.
             unsafe { ManuallyDrop::drop(&mut stage.future) };
             stage.output = ManuallyDrop::new(output);
             Polled::Ready
         }));
-        polled.unwrap_or_else(Polled::Panicked)
+        let unwound = if emptied { Polled::Emptied } else { Polled::Panicked };
+        polled.unwrap_or_else(unwound)
     }
 
     /// # Safety
