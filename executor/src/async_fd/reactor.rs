@@ -27,6 +27,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use slab::Slab;
 
 use super::source::{Interest, Source};
+use crate::task::wake_without_panic;
 
 #[cfg(test)]
 mod tests;
@@ -123,7 +124,7 @@ impl Reactor {
         for _ in 0..ROUNDS {
             let count = self.poll_events(&mut buffers.events);
             self.mark_ready(&buffers.events[..count], &mut buffers.woken);
-            buffers.woken.drain(..).for_each(Waker::wake);
+            buffers.woken.drain(..).for_each(wake_without_panic);
             total += count;
             if count < BATCH {
                 break;
@@ -153,7 +154,7 @@ impl Reactor {
             source.close(&mut woken);
         }
         drop(table);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(wake_without_panic);
     }
 
     fn poll_events(&self, events: &mut [EpollEvent; BATCH]) -> usize {

@@ -166,9 +166,9 @@ impl JoinError {
         }
     }
 
-    pub(crate) fn report_if_panic(&self) {
-        if let Repr::Panicked(panicked) = &self.repr {
-            report_lost_panic(&panicked.task, &*panicked.payload);
+    pub(crate) fn report_if_panic(self) {
+        if let Repr::Panicked(panicked) = self.repr {
+            report_lost_panic(&panicked.task, panicked.payload);
         }
     }
 }
