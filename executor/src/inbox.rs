@@ -278,6 +278,6 @@ impl<F: FnOnce() + Send + 'static> VTables<F> {
 /// is left is a destructor that panics, and nobody waits for that.
 fn report(result: Result<(), Box<dyn Any + Send>>) {
     if let Err(payload) = result {
-        crate::task::report_lost_panic(&"a job sent to an executor", &*payload);
+        crate::task::report_lost_panic(&"a job sent to an executor", payload);
     }
 }

@@ -94,11 +94,9 @@ impl LocalExecutor {
     ///
     /// If a future is being polled on this thread: await instead. If the context is the main loop's:
     /// use [`block_on`](crate::block_on), which asks for the right to run a nested loop.
+    #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> F::Output {
-        assert!(
-            !self.core.context().is_iohandler() && !self.core.context().is_main(),
-            "the main loop is run by `run_main` and `block_on`, not by `LocalExecutor::run`"
-        );
+        self.assert_own_loop();
         self.core.block_on(future, || {
             self.core.context().poll(true);
         })
@@ -109,9 +107,21 @@ impl LocalExecutor {
     /// # Panics
     ///
     /// As [`run`](Self::run).
+    #[track_caller]
     pub fn run_once(&self) {
+        self.assert_own_loop();
         self.core.block_on(std::future::ready(()), || {});
         self.core.context().poll(false);
+    }
+
+    /// Whoever holds the Big QEMU Lock can attach to the main loop's contexts, but only the main loop's
+    /// thread may run them, and only with the right to: their bottom halves need not be `Send`.
+    #[track_caller]
+    fn assert_own_loop(&self) {
+        assert!(
+            !self.core.context().is_iohandler() && !self.core.context().is_main(),
+            "the main loop is run by `run_main` and `block_on`, not by a `LocalExecutor`"
+        );
     }
 
     /// Cancels all tasks and drops their futures, here and now, repeating for what their destructors

@@ -221,11 +221,11 @@ impl<T> Drop for Remote<T> {
         ends.abandoned = true;
         drop(ends);
         drop(awaiting);
-        if let Some(Err(error)) = &unread {
-            error.report_if_panic();
-        }
         if !finished && !self.detached {
             self.slot.cancel();
+        }
+        if let Some(Err(error)) = unread {
+            error.report_if_panic();
         }
     }
 }

@@ -46,7 +46,7 @@ mod state;
 mod waker;
 
 pub(crate) use cell::{Header, Polled, TaskRef, discard_result, spawn};
-pub(crate) use lost::{message, report_lost_panic};
+pub(crate) use lost::{message, report_lost_panic, wake_without_panic};
 pub(crate) use running::Running;
 
 pub use join::{JoinError, JoinHandle};

@@ -27,6 +27,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use slab::Slab;
 
 use super::source::{Interest, Source};
+use crate::task::wake_without_panic;
 
 #[cfg(test)]
 mod tests;
@@ -128,7 +129,7 @@ impl Reactor {
                 fetched => fetched,
             };
             self.mark_ready(&buffers.events[..count], &mut buffers.woken);
-            buffers.woken.drain(..).for_each(Waker::wake);
+            buffers.woken.drain(..).for_each(wake_without_panic);
             total += count;
             if count < BATCH {
                 break;
@@ -169,7 +170,7 @@ impl Reactor {
             source.close(&mut woken);
         }
         drop(table);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(wake_without_panic);
     }
 
     fn poll_events(&self, events: &mut [EpollEvent; BATCH]) -> usize {

@@ -101,7 +101,7 @@ impl Core {
     /// Drops the future of a task that panicked. A second panic, of a destructor, is reported.
     fn fail(&self, running: Running, payload: Box<dyn Any + Send>) {
         if let Err(second) = running.drop_future() {
-            report_lost_panic(&self.label(&running), &*second);
+            report_lost_panic(&self.label(&running), second);
         }
         self.fail_without_future(running, payload);
     }
@@ -136,13 +136,14 @@ impl Core {
         let label = self.label(&running);
         let sites = borrows::describe(before);
         let message = format!("{label} was suspended while a BqlRefCell is borrowed: {sites}");
-        let dropped = match polled {
-            Polled::Ready => running.drop_output(),
-            Polled::Pending | Polled::Panicked(_) => running.drop_future(),
-            Polled::Emptied(payload) => Err(*payload),
+        let (panicked, dropped) = match polled {
+            Polled::Ready => (None, running.drop_output()),
+            Polled::Pending => (None, running.drop_future()),
+            Polled::Panicked(payload) => (Some(*payload), running.drop_future()),
+            Polled::Emptied(payload) => (Some(*payload), Ok(())),
         };
-        if let Err(second) = dropped {
-            report_lost_panic(&label, &*second);
+        for payload in panicked.into_iter().chain(dropped.err()) {
+            report_lost_panic(&label, payload);
         }
         check_borrow_ended(before, &message);
         self.fail_without_future(running, Box::new(message));
@@ -195,6 +196,6 @@ fn discard_detached(task: &TaskRef) {
     match catch_unwind(AssertUnwindSafe(|| discard_result(task))) {
         Ok(None) => {}
         Ok(Some(error)) => error.report_if_panic(),
-        Err(payload) => report_lost_panic(&"the output of a detached task", &*payload),
+        Err(payload) => report_lost_panic(&"the output of a detached task", payload),
     }
 }

@@ -327,13 +327,18 @@ impl TaskRef {
     }
 
     /// Sets who is woken when the task completes. Home.
+    ///
+    /// A waker's clone is foreign code, which may run this very executor: the task can be complete
+    /// afterwards.
     pub(super) fn set_join_waker(&self, waker: &Waker) {
-        // SAFETY: [home-thread]: only this thread uses it, and nothing below runs foreign code
-        // while the borrow lives but the waker's own clone.
-        let slot = unsafe { &mut *self.header().join_waker.get() };
-        match slot {
-            Some(old) if old.will_wake(waker) => {}
-            _ => drop(slot.replace(waker.clone())),
+        let slot = self.header().join_waker.get();
+        // SAFETY: [home-thread]: only this thread uses it, and comparing runs no foreign code.
+        let known = unsafe { &*slot }.as_ref().is_some_and(|known| known.will_wake(waker));
+        if !known {
+            let waker = waker.clone();
+            // SAFETY: [home-thread]; the borrow ends before the replaced waker is dropped.
+            let replaced = unsafe { &mut *slot }.replace(waker);
+            drop(replaced);
         }
     }
 

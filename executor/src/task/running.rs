@@ -13,7 +13,7 @@ use std::task::Context;
 use super::JoinError;
 use super::cell::{Header, Polled, TaskRef, enqueue, free, vtable};
 use super::state::{AfterDrop, AfterStart, AfterWake, Outcome};
-use super::waker;
+use super::{wake_without_panic, waker};
 use crate::home::Home;
 
 /// The right to the future of a task that left the run queue, [running-is-lock].
@@ -110,7 +110,7 @@ impl Running {
             unsafe { free(self.header) };
         }
         if let Some(joiner) = joiner {
-            joiner.wake();
+            wake_without_panic(joiner);
         }
     }
 }
