@@ -45,6 +45,11 @@ impl<F: AsFd> FdHandler<F> {
         set_handler(context, fd.as_fd(), Some(Callbacks::of::<C>()), number);
         FdHandler { context: context.clone(), fd, not_send: PhantomData }
     }
+
+    /// What is watched.
+    pub(crate) fn fd(&self) -> &F {
+        &self.fd
+    }
 }
 
 struct Callbacks {

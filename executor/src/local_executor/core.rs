@@ -218,7 +218,7 @@ impl Core {
         polled
     }
 
-    pub(super) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
+    pub(crate) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
         if self.is_closed() {
             return Vec::new();
         }
