@@ -101,7 +101,8 @@ impl<T> Errand<T> {
         }
     }
 
-    fn is_cancelled(&self) -> bool {
+    /// Whether nobody wants the answer any more. Any thread.
+    pub(crate) fn is_cancelled(&self) -> bool {
         // Acquire: pairs with the Release in `Slot::cancel`.
         self.slot.cancelled.load(Ordering::Acquire)
     }
