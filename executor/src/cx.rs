@@ -175,6 +175,10 @@ impl MainCx {
         MainCx { core, thread: PhantomData }
     }
 
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
     /// Lets `f` look at what the Big QEMU Lock protects.
     ///
     /// `f` cannot await, and no guard can leave it. What was true in one scope need not be true in the

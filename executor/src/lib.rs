@@ -68,6 +68,7 @@ mod inbox;
 mod io_context;
 mod local_executor;
 mod main_loop;
+mod migrate;
 pub mod net;
 mod probe;
 #[cfg(feature = "qmp")]
@@ -90,12 +91,13 @@ pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
 pub use io_context::{IoContext, reschedule_to};
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};
+pub use migrate::{Migratable, OnMain, Reschedule};
 pub use probe::{Probe, TaskInfo};
 pub use remote::Remote;
 pub use spawner::RemoteSpawner;
 pub use stats::Stats;
 pub use task::{JoinError, JoinHandle, TaskLabel, TaskPanic, set_task_panic_hook};
-pub use task_fn::TaskFn;
+pub use task_fn::{SendTaskFn, TaskFn};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -138,7 +138,7 @@ impl Core {
         Ok(Arc::clone(reactor))
     }
 
-    fn new_id(&self) -> u64 {
+    pub(crate) fn new_id(&self) -> u64 {
         let mut id = self.next_id.get();
         if id % ID_BLOCK == 0 {
             id = new_id_block();
@@ -154,8 +154,16 @@ impl Core {
         spawned_at: &'static Location<'static>,
         future: F,
     ) -> JoinHandle<F::Output> {
+        self.spawn_labelled(TaskLabel { id: self.new_id(), name, spawned_at }, future)
+    }
+
+    pub(crate) fn spawn_labelled<F: Future + 'static>(
+        self: &Rc<Self>,
+        label: TaskLabel,
+        future: F,
+    ) -> JoinHandle<F::Output> {
         let mut spawned = None;
-        self.table.insert(self.new_id(), name, spawned_at, |key| {
+        self.table.insert(label, |key| {
             let (task, handle) = task::spawn(&self.home, key, future);
             spawned = Some((task.clone(), handle));
             task
