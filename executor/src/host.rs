@@ -18,7 +18,7 @@ use std::fmt;
 
 use crate::bql;
 use crate::current;
-use crate::cx::NoCoroutine;
+use crate::cx::{MainCx, NoCoroutine};
 use crate::main_loop;
 
 #[cfg(feature = "qmp")]
@@ -37,6 +37,15 @@ pub struct Options {
     /// Whether nested event loops run the tasks, too: the executor is then in the main context instead of
     /// the iohandler context. Tasks must expect to be polled wherever C code waits.
     pub nested: bool,
+}
+
+impl Options {
+    /// Sets [`nested`](Self::nested).
+    #[must_use]
+    pub fn nested(mut self, nested: bool) -> Options {
+        self.nested = nested;
+        self
+    }
 }
 
 /// Why the program cannot run inside this QEMU, as one sentence.
@@ -61,12 +70,18 @@ impl std::error::Error for Refusal {}
 #[derive(Debug)]
 pub struct Loading<'n> {
     nc: &'n mut NoCoroutine,
+    cx: MainCx,
 }
 
 impl Loading<'_> {
     /// The right to run event loops, and with it to spawn tasks. The main loop itself does not run yet.
     pub fn no_coroutine(&mut self) -> &mut NoCoroutine {
         self.nc
+    }
+
+    /// What tasks of the main loop are lent: for code that prepares them.
+    pub fn cx(&mut self) -> &MainCx {
+        &self.cx
     }
 }
 
@@ -93,9 +108,10 @@ pub fn attach<R>(
         return Err(Refusal::because("the executor is in QEMU's main loop already"));
     }
     shutdown::expect();
+    let cx = MainCx::new(main_loop::main_core());
     // SAFETY: QEMU's loader is plain C code outside of coroutines, as just checked, and nobody has a
     // capability before the executor was attached, which happens once.
-    Ok(unsafe { NoCoroutine::assume(|nc| program(&mut Loading { nc })) })
+    Ok(unsafe { NoCoroutine::assume(|nc| program(&mut Loading { nc, cx })) })
 }
 
 /// The release of the QEMU around us, such as `10.0.2`.

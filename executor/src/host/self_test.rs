@@ -91,7 +91,7 @@ fn test_main_context() -> Result<(), Refusal> {
     let main = Context::main();
     let readable = EventFd::from_value(1)
         .map_err(|error| Refusal::because(format!("there is no eventfd: {error}")))?;
-    let _handler = FdHandler::new::<Probe>(&main, readable, NUMBER);
+    let _handler = FdHandler::without_poll::<Probe>(&main, readable, NUMBER);
     let bottom_half = BottomHalf::new::<Probe>(&main, NUMBER, c"self-test");
     bottom_half.schedule();
     for _ in 0..PASSES {
