@@ -141,6 +141,35 @@ fn reopen_during_a_pass(home: Loop) {
 }
 
 #[test]
+fn an_event_of_a_closed_descriptor_does_not_reach_a_new_one_of_the_same_number() {
+    in_own_process(
+        "an_event_of_a_closed_descriptor_does_not_reach_a_new_one_of_the_same_number",
+        || on_loop(reopen_after_a_close),
+    );
+}
+
+/// The kernel goes on watching a descriptor that was closed before its removal, if it has a duplicate.
+fn reopen_after_a_close(home: Loop) {
+    let (here, mut there) = UnixStream::pair().expect("a socket pair");
+    let duplicate = here.try_clone().expect("a duplicate");
+    let number = here.as_raw_fd();
+    let old = Handler::on_read(|| unreachable!("it was removed"));
+    home.set_fd(number, &old);
+    drop(here);
+    home.remove_fd(number);
+    let idle = Notifier::new();
+    assert_eq!(idle.fd(), number, "the kernel gives the lowest free number");
+    let fresh = Handler::on_read(|| unreachable!("it was never set"));
+    home.set_fd(number, &fresh);
+
+    there.write_all(b"x").expect("there is room");
+    assert!(!home.poll(false));
+
+    home.remove_fd(number);
+    drop(duplicate);
+}
+
+#[test]
 fn a_registration_of_another_thread_is_seen_by_a_loop_that_sleeps() {
     on_loop(|home| {
         let notifier = Notifier::with_state(true);
