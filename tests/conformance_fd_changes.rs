@@ -1,4 +1,10 @@
 //! Conformance of the event loop: changing registrations while events are delivered.
+//!
+//! Handlers that are replaced or removed by their own callback, by another's, by a nested pass or by
+//! another thread; descriptor numbers that are used again. A callback that was removed must not
+//! start, and what it used may be gone.
+//!
+//! Tests that need a certain descriptor number run in a process of their own.
 
 #[path = "common/aio.rs"]
 mod aio;

@@ -1,4 +1,9 @@
 //! Conformance of the event loop: timers and clocks.
+//!
+//! The order of timers, arming from callbacks and other threads, clocks that are disabled and guest
+//! time that is frozen. Tests of the guest's clock run in a process of their own: it is global.
+//!
+//! No test asserts an upper bound on time.
 
 #[path = "common/aio.rs"]
 mod aio;
