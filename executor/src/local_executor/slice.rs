@@ -29,6 +29,9 @@ impl Core {
 
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
+        // First of all: the ring that started this run may have been for these requests, and nobody
+        // rings for them again, however soon the budget is spent.
+        self.serve_requests();
         loop {
             if left.look_around() {
                 self.serve_requests();
