@@ -40,6 +40,8 @@ pub(crate) struct Core {
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
     budget: Cell<Budget>,
     closed: Cell<bool>,
+    /// Whether `cancel_repeatedly` is on the stack.
+    cancelling: Cell<bool>,
     next_id: Cell<u64>,
 }
 
@@ -70,6 +72,7 @@ impl Core {
             reactor: OnceCell::new(),
             budget: Cell::default(),
             closed: Cell::new(false),
+            cancelling: Cell::new(false),
             next_id: Cell::new(0),
         });
         current::register(&core);
@@ -131,8 +134,9 @@ impl Core {
         }
         let reactor = Arc::new(Reactor::new()?);
         let handler = FdHandler::new::<FdEvents>(&self.context, Arc::clone(&reactor), self.number);
-        let (reactor, _) = self.reactor.get_or_init(|| (reactor, handler));
+        let (reactor, handler) = self.reactor.get_or_init(|| (reactor, handler));
         if self.is_closed() {
+            handler.close();
             reactor.close();
         }
         Ok(Arc::clone(reactor))
@@ -164,7 +168,7 @@ impl Core {
         let (task, handle) = spawned.expect("`insert` calls its argument");
         task.enqueue_first();
         if self.is_closed() {
-            self.cancel_all();
+            self.cancel_repeatedly();
         }
         handle
     }
@@ -173,7 +177,8 @@ impl Core {
     ///
     /// # Panics
     ///
-    /// Inside a poll, naming the task; and if the future is suspended with a `BqlRefCell` borrowed.
+    /// Inside a poll, naming the task; if the future is suspended with a `BqlRefCell` borrowed; and if it
+    /// would have to wait although the executor was shut down.
     #[track_caller]
     pub(crate) fn block_on<F: Future>(
         self: &Rc<Self>,
@@ -197,6 +202,10 @@ impl Core {
                     return output;
                 }
             }
+            assert!(
+                !self.is_closed(),
+                "the executor was shut down: nothing can wake the future of this `block_on` any more"
+            );
             wait();
         }
     }
@@ -222,29 +231,38 @@ impl Core {
         if self.is_closed() {
             return Vec::new();
         }
-        for _ in 0..SHUTDOWN_ROUNDS {
-            self.serve_requests_entered();
-            self.cancel_all();
-            if self.table.len() == 0 {
-                break;
-            }
-        }
+        self.cancel_repeatedly();
         self.close();
         self.table.rows().into_iter().map(|row| row.label).collect()
     }
 
-    /// Cancels every task and drops the futures, all but those that are on the stack.
-    fn cancel_all(self: &Rc<Self>) {
+    /// Cancels every task, and what the destructors spawn, within a bound. A destructor that gets here
+    /// again leaves the work to the outer call: it must not recurse for ever.
+    fn cancel_repeatedly(self: &Rc<Self>) {
+        if self.cancelling.replace(true) {
+            return;
+        }
+        for _ in 0..SHUTDOWN_ROUNDS {
+            let served = self.serve_requests_entered();
+            if self.cancel_all() + served == 0 {
+                break;
+            }
+        }
+        self.cancelling.set(false);
+    }
+
+    /// Cancels every task and drops the futures, all but those that are on the stack. Returns how many.
+    fn cancel_all(self: &Rc<Self>) -> usize {
         let tasks = self.table.all();
         for task in &tasks {
             task.cancel();
         }
-        self.run_all_ready(tasks.len());
+        self.run_all_ready(tasks.len())
     }
 
-    fn serve_requests_entered(self: &Rc<Self>) {
+    fn serve_requests_entered(self: &Rc<Self>) -> usize {
         let _entered = current::enter(self);
-        self.serve_requests();
+        self.serve_requests()
     }
 
     /// Lets go of the event loop. What other threads still send is refused; wakers that are still
@@ -258,7 +276,9 @@ impl Core {
         self.bell.close();
         self.loop_timers.close();
         self.timers.close();
-        if let Some((reactor, _)) = self.reactor.get() {
+        if let Some((reactor, handler)) = self.reactor.get() {
+            // A spawner may keep the core alive: nobody would take the events that the loop sees.
+            handler.close();
             reactor.close();
         }
         close_pool(&self.home);

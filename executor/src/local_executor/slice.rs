@@ -60,13 +60,15 @@ impl Core {
         served
     }
 
-    /// Runs cancelled and other ready tasks without a budget. For the shutdown.
-    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) {
+    /// Runs up to `bound` cancelled and other ready tasks without a budget. Returns how many. For the
+    /// shutdown.
+    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) -> usize {
         let _entered = current::enter(self);
-        for _ in 0..bound {
-            let Some((running, cancelled)) = Running::next(self.home()) else { return };
+        for ran in 0..bound {
+            let Some((running, cancelled)) = Running::next(self.home()) else { return ran };
             self.run_task(running, cancelled);
         }
+        bound
     }
 
     #[inline]
