@@ -3,15 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::core::Core;
 use crate::bql::borrows;
 use crate::current;
-use crate::task::{
-    JoinError, Polled, Running, TaskLabel, TaskRef, abort, discard_result, report_lost_panic,
-};
+use crate::task::{JoinError, Polled, Running, TaskLabel, abort, report_lost_panic};
 
 impl Core {
     /// Polls ready tasks until none is left or the budget is spent. Rings for what is left.
@@ -124,12 +121,12 @@ impl Core {
     /// whoever does.
     #[inline]
     fn finish(&self, running: Running) {
-        let detached = !running.has_join();
+        if !running.has_join() {
+            // While it is in the table: its output's destructor is still this task.
+            discard_detached(&running);
+        }
         let task = self.table().remove(running.key());
         self.counters().completed.add(1);
-        if detached {
-            discard_detached(&task);
-        }
         running.finish(task);
     }
 
@@ -184,8 +181,8 @@ fn check_borrow_ended(before: borrows::Live, message: &str) {
 
 /// Lets go of the result of a task without a handle.
 #[cold]
-fn discard_detached(task: &TaskRef) {
-    match catch_unwind(AssertUnwindSafe(|| discard_result(task))) {
+fn discard_detached(running: &Running) {
+    match running.discard_result() {
         Ok(None) => {}
         Ok(Some(error)) => error.report_if_panic(),
         Err(payload) => report_lost_panic(&"the output of a detached task", payload),
