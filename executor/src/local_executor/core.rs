@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use super::budget::Budget;
+use super::calls::Calls;
 use super::doorbell::Bell;
 use super::timers::LoopTimers;
 use crate::aio::context::Context;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     number: usize,
     context: Context,
     bell: Bell,
+    calls: Calls,
     home: Arc<Home>,
     table: Arc<TaskTable>,
     counters: Arc<Counters>,
@@ -65,6 +67,7 @@ impl Core {
             context: context.clone(),
             home: Home::new(bell.for_home()),
             bell,
+            calls: Calls::default(),
             table: Arc::default(),
             counters: Arc::default(),
             timers: Arc::new(TimerQueue::new()),
@@ -105,6 +108,15 @@ impl Core {
 
     pub(super) fn bell(&self) -> &Bell {
         &self.bell
+    }
+
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// Whether nested event loops run this executor.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.bell.is_nested()
     }
 
     pub(super) fn loop_timers(&self) -> &LoopTimers {
@@ -273,6 +285,7 @@ impl Core {
             let _entered = current::enter(self);
             drop(self.home.inbox().close());
         }
+        self.calls.close();
         self.bell.close();
         self.loop_timers.close();
         self.timers.close();

@@ -16,12 +16,15 @@ impl Core {
     /// The doorbell, the fd handler and the timers end here. It goes on with what becomes ready while it
     /// runs: one pass of the loop for each hop between tasks would cost twenty times the hop.
     pub(crate) fn run_slice(self: &Rc<Self>) {
-        let _entered = current::enter(self);
-        self.counters().slices.add(1);
-        let was_idle = self.set_running();
-        self.run_until_spent();
-        self.arm_timers();
-        self.end_running(was_idle);
+        {
+            let _entered = current::enter(self);
+            self.counters().slices.add(1);
+            let was_idle = self.set_running();
+            self.run_until_spent();
+            self.arm_timers();
+            self.end_running(was_idle);
+        }
+        self.make_calls();
     }
 
     fn run_until_spent(self: &Rc<Self>) {
