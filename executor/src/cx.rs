@@ -223,8 +223,14 @@ impl MainCx {
     ) -> Remote<R> {
         let called_at = Location::caller();
         let (errand, remote) = remote::pair();
-        // SAFETY: this is the main loop's thread, which runs the iohandler context.
-        unsafe { run_oneshot_here(&Context::iohandler(), call_job(errand, called_at, f)) };
+        let call = call_job(errand, called_at, f);
+        if self.core.is_nested() {
+            // Nested loops do not run the iohandler context, and the task waits in one.
+            self.core.call_outside(call);
+        } else {
+            // SAFETY: this is the main loop's thread, which runs the iohandler context.
+            unsafe { run_oneshot_here(&Context::iohandler(), call) };
+        }
         remote
     }
 
@@ -342,8 +348,9 @@ fn call_job<R>(
 ) -> impl FnOnce() {
     move || {
         errand.call(called_at, || {
-            // SAFETY: a bottom half of the iohandler context runs in the main loop's thread, outside of
-            // coroutines; capabilities of code further up the stack are in use by that code only.
+            // SAFETY: a bottom half of the iohandler context, and a call that an executor of the main
+            // loop's thread makes, run in that thread, outside of coroutines; capabilities of code
+            // further up the stack are in use by that code only.
             unsafe { NoCoroutine::assume(f) }
         });
     }
