@@ -1,4 +1,4 @@
-//! The real `qmp-shell` of the PyPI package `qemu.qmp` is served well.
+//! The real `qmp-shell`, of the Python package `qemu.qmp`, is served well.
 //!
 //! It is looked for at `$QMP_SHELL`, then on the path. Without it nothing is tested, which is said, and is a
 //! failure if `REQUIRE_QMP_SHELL` is 1.

@@ -39,3 +39,78 @@ fn no_file_is_longer_than_500_lines() {
         assert!(lines <= 500, "{} has {lines} lines", path.display());
     }
 }
+
+fn architecture() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
+    std::fs::read_to_string(path).expect("ARCHITECTURE.md is readable")
+}
+
+/// The library files and what they say.
+fn library_files() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["aio-sys/src", "executor/src"] {
+        rust_files(&root.join(folder), &mut found);
+    }
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(root).expect("below the root").display().to_string();
+        (name, std::fs::read_to_string(&path).expect("the file is readable"))
+    };
+    found.into_iter().map(read).collect()
+}
+
+/// Code without comments and strings would be better; a line that begins with `//` is comment enough.
+fn uses_unsafe(text: &str) -> bool {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.into_iter().any(|line| {
+        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.into_iter().any(|word| word == "unsafe")
+    })
+}
+
+#[test]
+fn the_unsafe_map_lists_exactly_the_files_that_use_unsafe() {
+    let architecture = architecture();
+    let map = architecture.split("## Unsafe map").nth(1).expect("the map is there");
+    let map = map.split("\n## ").next().expect("the map ends");
+    for (name, text) in library_files() {
+        let is_test = name.ends_with("/tests.rs") || name.contains("/tests/");
+        let listed = map.contains(&format!("`{name}`"));
+        assert!(listed || is_test || !uses_unsafe(&text), "{name} uses unsafe, the map has it not");
+        assert!(!listed || uses_unsafe(&text), "{name} is in the map and uses no unsafe");
+    }
+    for name in map.split('`').filter(|word| word.ends_with(".rs")) {
+        assert!(library_files().iter().any(|(n, _)| n == name), "the map lists {name}");
+    }
+}
+
+/// The `[kebab-ids]` in a text.
+fn ids(text: &str) -> impl Iterator<Item = &str> {
+    text.split('[')
+        .skip(1)
+        .filter_map(|rest| rest.split_once(']'))
+        .map(|(id, _)| id)
+        .filter(|id| id.contains('-') && id.chars().all(|c| c == '-' || c.is_ascii_lowercase()))
+}
+
+#[test]
+fn every_invariant_that_a_comment_cites_is_defined() {
+    let architecture = architecture();
+    for (name, text) in library_files() {
+        for line in text.lines().filter(|line| line.trim_start().starts_with("//")) {
+            for id in ids(line) {
+                let defined = architecture.contains(&format!("- `[{id}]` "));
+                assert!(defined, "{name} cites [{id}], which ARCHITECTURE.md does not define");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_invariant_that_is_defined_is_cited() {
+    let files = library_files();
+    for id in ids(&architecture()).filter(|id| *id != "kebab-ids") {
+        let cited = files.iter().any(|(_, text)| text.contains(&format!("[{id}]")));
+        assert!(cited, "nothing cites [{id}]");
+    }
+}

@@ -72,6 +72,11 @@ impl IoContext {
         })
     }
 
+    /// Sends a job; gives it back if the iothread has ended.
+    pub(crate) fn post(&self, job: Job) -> Option<Job> {
+        self.port.post(job)
+    }
+
     /// The `AioContext`.
     pub fn context(&self) -> &Context {
         &self.port.context
@@ -92,7 +97,8 @@ impl IoContext {
         F::Output: Send + 'static,
     {
         let (errand, remote) = remote::pair();
-        self.port.post(spawn_job(errand, spawned_at, make));
+        // A refused job is dropped, and with it the errand, which says so.
+        drop(self.post(spawn_job(errand, spawned_at, make)));
         remote
     }
 }
@@ -147,13 +153,11 @@ impl Port {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a job. If the thread is gone, the job is dropped, and says so to whoever waits for it.
-    fn post(self: &Arc<Self>, job: Job) {
-        let refused = match self.home.get() {
+    fn post(self: &Arc<Self>, job: Job) -> Option<Job> {
+        match self.home.get() {
             Some(home) => home.send(job).err(),
             None => self.post_early(job),
-        };
-        drop(refused);
+        }
     }
 
     fn post_early(self: &Arc<Self>, job: Job) -> Option<Job> {
@@ -161,10 +165,10 @@ impl Port {
         match &mut *state {
             State::Unattached(waiting) => {
                 waiting.push(job);
-                let first = waiting.len() == 1;
-                drop(state);
-                if first {
+                if waiting.len() == 1 {
                     let port = Arc::clone(self);
+                    // Under the lock: whoever ends the iothread asks `close_if_unused` before, so the
+                    // loop still runs what is scheduled here.
                     run_oneshot(&self.context, move || port.attach());
                 }
                 None
@@ -193,15 +197,14 @@ impl Port {
         let resident = Resident { port: Arc::clone(self), executor: Some(executor) };
         RESIDENTS.with_borrow_mut(|residents| residents.push(resident));
         let mut state = self.lock();
-        let _set_once = self.home.set(Arc::clone(&home));
         let before = std::mem::replace(&mut *state, State::Attached(probe));
-        if let State::Unattached(waiting) = before {
-            // Under the lock, so that nobody overtakes.
-            let refused: Vec<Job> =
-                waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
-            drop(state);
-            drop(refused);
-        }
+        let State::Unattached(waiting) = before else { unreachable!("a port is attached once") };
+        let refused: Vec<Job> =
+            waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
+        // Last, and under the lock, so that nobody overtakes: who sees it sends past the lock.
+        let _set_once = self.home.set(home);
+        drop(state);
+        drop(refused);
     }
 }
 

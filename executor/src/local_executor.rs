@@ -5,7 +5,7 @@
 //! the latter case rings again, so that fds, timers and other bottom halves get their turn.
 //!
 //! Threads: an executor never leaves its home thread. What other threads may do goes through
-//! [`Home`]. Under a *nested* attachment (QEMU's main context) any thread that holds the Big QEMU Lock may
+//! [`Home`](crate::home::Home). Under a *nested* attachment (QEMU's main context) any thread that holds the Big QEMU Lock may
 //! run the doorbell; it then finds no executor under the number and passes the ring on, see `doorbell`.
 //!
 //! No borrow and no lock is held while user code runs (poll, drop, wake), so a task may do anything to
@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod calls;
 mod core;
 mod doorbell;
 mod slice;
@@ -94,11 +95,9 @@ impl LocalExecutor {
     ///
     /// If a future is being polled on this thread: await instead. If the context is the main loop's:
     /// use [`block_on`](crate::block_on), which asks for the right to run a nested loop.
+    #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> F::Output {
-        assert!(
-            !self.core.context().is_iohandler() && !self.core.context().is_main(),
-            "the main loop is run by `run_main` and `block_on`, not by `LocalExecutor::run`"
-        );
+        self.assert_own_loop();
         self.core.block_on(future, || {
             self.core.context().poll(true);
         })
@@ -109,9 +108,21 @@ impl LocalExecutor {
     /// # Panics
     ///
     /// As [`run`](Self::run).
+    #[track_caller]
     pub fn run_once(&self) {
+        self.assert_own_loop();
         self.core.block_on(std::future::ready(()), || {});
         self.core.context().poll(false);
+    }
+
+    /// Whoever holds the Big QEMU Lock can attach to the main loop's contexts, but only the main loop's
+    /// thread may run them, and only with the right to: their bottom halves need not be `Send`.
+    #[track_caller]
+    fn assert_own_loop(&self) {
+        assert!(
+            !self.core.context().is_iohandler() && !self.core.context().is_main(),
+            "the main loop is run by `run_main` and `block_on`, not by a `LocalExecutor`"
+        );
     }
 
     /// Cancels all tasks and drops their futures, here and now, repeating for what their destructors

@@ -41,11 +41,13 @@
 mod cell;
 mod join;
 mod lost;
+mod running;
 mod state;
 mod waker;
 
-pub(crate) use cell::{Header, Polled, Running, TaskRef, discard_result, spawn};
-pub(crate) use lost::{message, report_lost_panic};
+pub(crate) use cell::{Header, Polled, TaskRef, spawn};
+pub(crate) use lost::{message, report_lost_panic, wake_without_panic};
+pub(crate) use running::Running;
 
 pub use join::{JoinError, JoinHandle};
 pub use lost::{TaskPanic, set_task_panic_hook};

@@ -13,7 +13,7 @@ pub(crate) fn no_unwind<R>(what: &'static str, otherwise: R, callback: impl FnOn
     match catch_unwind(AssertUnwindSafe(callback)) {
         Ok(result) => result,
         Err(payload) => {
-            report_lost_panic(&what, &*payload);
+            report_lost_panic(&what, payload);
             otherwise
         }
     }

@@ -15,7 +15,7 @@ pub(crate) trait OnReadable {
     /// The fd is readable.
     fn ready(number: usize);
 
-    /// Looks whether it is, during busy polling, and if so does what `ready` does.
+    /// Looks whether it is, during busy polling. `ready` is called soon if so.
     fn poll(number: usize) -> bool;
 }
 
@@ -37,9 +37,6 @@ impl<C: OnReadable> Trampoline<C> {
     extern "C" fn poll(opaque: *mut c_void) -> bool {
         no_unwind("an fd handler", false, || C::poll(from_opaque(opaque)))
     }
-
-    /// `poll` has done the work.
-    extern "C" fn poll_ready(_opaque: *mut c_void) {}
 }
 
 impl<F: AsFd> FdHandler<F> {
@@ -50,19 +47,21 @@ impl<F: AsFd> FdHandler<F> {
     }
 }
 
+impl<F: AsFd> FdHandler<F> {
+    /// Stops watching. The fd stays open.
+    pub(crate) fn close(&self) {
+        set_handler(&self.context, self.fd.as_fd(), None, 0);
+    }
+}
+
 struct Callbacks {
     ready: IOHandler,
     poll: AioPollFn,
-    poll_ready: IOHandler,
 }
 
 impl Callbacks {
     fn of<C: OnReadable>() -> Callbacks {
-        Callbacks {
-            ready: Trampoline::<C>::ready,
-            poll: Trampoline::<C>::poll,
-            poll_ready: Trampoline::<C>::poll_ready,
-        }
+        Callbacks { ready: Trampoline::<C>::ready, poll: Trampoline::<C>::poll }
     }
 }
 
@@ -76,7 +75,7 @@ fn set_handler(context: &Context, fd: BorrowedFd<'_>, callbacks: Option<Callback
             callbacks.as_ref().map(|c| c.ready),
             None,
             callbacks.as_ref().map(|c| c.poll),
-            callbacks.as_ref().map(|c| c.poll_ready),
+            callbacks.as_ref().map(|c| c.ready),
             to_opaque(number),
         );
     }
@@ -84,7 +83,7 @@ fn set_handler(context: &Context, fd: BorrowedFd<'_>, callbacks: Option<Callback
 
 impl<F: AsFd> Drop for FdHandler<F> {
     fn drop(&mut self) {
-        set_handler(&self.context, self.fd.as_fd(), None, 0);
+        self.close();
     }
 }
 

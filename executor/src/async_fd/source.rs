@@ -29,6 +29,7 @@ use std::task::Waker;
 use nix::sys::epoll::EpollFlags;
 
 use super::waiters::{Ticket, Waiters};
+use crate::task::wake_without_panic;
 
 /// What a registration asks the kernel for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +159,7 @@ impl Source {
     pub(crate) fn fail(&self) {
         let mut woken = Vec::new();
         self.close(&mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(wake_without_panic);
     }
 
     /// Keeps `waker` until `direction` is ready; returns the readiness if it is already.
@@ -199,7 +200,7 @@ impl Source {
         let evicted = waiters[direction as usize].add_poll(waker);
         let ready = ready();
         drop(waiters);
-        evicted.into_iter().for_each(Waker::wake);
+        evicted.into_iter().for_each(wake_without_panic);
         ready
     }
 

@@ -15,6 +15,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 
 use super::pool::Work;
+use crate::task::wake_without_panic;
 
 /// A nameable closure, so that what it owns can be had back.
 pub(super) trait Task: Send + 'static {
@@ -84,7 +85,7 @@ impl<K: Task> Job<K> {
         let waiter = state.waiter.take();
         drop(state);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            wake_without_panic(waiter);
         }
     }
 

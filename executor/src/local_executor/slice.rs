@@ -3,15 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::core::Core;
 use crate::bql::borrows;
 use crate::current;
-use crate::task::{
-    JoinError, Polled, Running, TaskLabel, TaskRef, abort, discard_result, report_lost_panic,
-};
+use crate::task::{JoinError, Polled, Running, TaskLabel, abort, report_lost_panic};
 
 impl Core {
     /// Polls ready tasks until none is left or the budget is spent. Rings for what is left.
@@ -19,16 +16,21 @@ impl Core {
     /// The doorbell, the fd handler and the timers end here. It goes on with what becomes ready while it
     /// runs: one pass of the loop for each hop between tasks would cost twenty times the hop.
     pub(crate) fn run_slice(self: &Rc<Self>) {
-        let _entered = current::enter(self);
-        self.counters().slices.add(1);
-        let was_idle = self.set_running();
-        self.run_until_spent();
-        self.arm_timers();
-        self.end_running(was_idle);
+        {
+            let _entered = current::enter(self);
+            self.counters().slices.add(1);
+            let _run = Run { core: self, was_idle: self.set_running() };
+            self.run_until_spent();
+        }
+        self.make_calls();
     }
 
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
+        let mut polls = 0;
+        // First of all: the ring that started this run may have been for these requests, and nobody
+        // rings for them again, however soon the budget is spent.
+        self.serve_requests();
         loop {
             if left.look_around() {
                 self.serve_requests();
@@ -36,14 +38,16 @@ impl Core {
             match Running::next(self.home()) {
                 Some((running, cancelled)) => {
                     self.run_task(running, cancelled);
+                    polls += 1;
                     if !left.spend() {
-                        return;
+                        break;
                     }
                 }
-                None if self.serve_requests() == 0 => return,
+                None if self.serve_requests() == 0 => break,
                 None => {}
             }
         }
+        self.counters().polls.add(polls);
     }
 
     /// Serves what other threads asked for. Returns how many requests there were.
@@ -57,18 +61,19 @@ impl Core {
         served
     }
 
-    /// Runs cancelled and other ready tasks without a budget. For the shutdown.
-    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) {
+    /// Runs up to `bound` cancelled and other ready tasks without a budget. Returns how many. For the
+    /// shutdown.
+    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) -> usize {
         let _entered = current::enter(self);
-        for _ in 0..bound {
-            let Some((running, cancelled)) = Running::next(self.home()) else { return };
+        for ran in 0..bound {
+            let Some((running, cancelled)) = Running::next(self.home()) else { return ran };
             self.run_task(running, cancelled);
         }
+        bound
     }
 
     #[inline]
     fn run_task(&self, running: Running, cancelled: bool) {
-        self.counters().polls.add(1);
         let borrowed = borrows::live();
         let _in_poll = current::enter_poll(Some(running.key()));
         let polled = if cancelled { Polled::Pending } else { running.poll() };
@@ -80,7 +85,8 @@ impl Core {
                 running.succeed();
                 self.finish(running);
             }
-            Polled::Panicked(payload) => self.fail(running, payload),
+            Polled::Panicked(payload) => self.fail(running, *payload),
+            Polled::Emptied(payload) => self.fail_without_future(running, *payload),
             Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
             Polled::Pending => running.suspend(),
         }
@@ -100,7 +106,7 @@ impl Core {
     /// Drops the future of a task that panicked. A second panic, of a destructor, is reported.
     fn fail(&self, running: Running, payload: Box<dyn Any + Send>) {
         if let Err(second) = running.drop_future() {
-            report_lost_panic(&self.label(&running), &*second);
+            report_lost_panic(&self.label(&running), second);
         }
         self.fail_without_future(running, payload);
     }
@@ -118,12 +124,12 @@ impl Core {
     /// whoever does.
     #[inline]
     fn finish(&self, running: Running) {
-        let detached = !running.has_join();
+        if !running.has_join() {
+            // While it is in the table: its output's destructor is still this task.
+            discard_detached(&running);
+        }
         let task = self.table().remove(running.key());
         self.counters().completed.add(1);
-        if detached {
-            discard_detached(&task);
-        }
         running.finish(task);
     }
 
@@ -135,12 +141,14 @@ impl Core {
         let label = self.label(&running);
         let sites = borrows::describe(before);
         let message = format!("{label} was suspended while a BqlRefCell is borrowed: {sites}");
-        let dropped = match polled {
-            Polled::Ready => running.drop_output(),
-            Polled::Pending | Polled::Panicked(_) => running.drop_future(),
+        let (panicked, dropped) = match polled {
+            Polled::Ready => (None, running.drop_output()),
+            Polled::Pending => (None, running.drop_future()),
+            Polled::Panicked(payload) => (Some(*payload), running.drop_future()),
+            Polled::Emptied(payload) => (Some(*payload), Ok(())),
         };
-        if let Err(second) = dropped {
-            report_lost_panic(&label, &*second);
+        for payload in panicked.into_iter().chain(dropped.err()) {
+            report_lost_panic(&label, payload);
         }
         check_borrow_ended(before, &message);
         self.fail_without_future(running, Box::new(message));
@@ -165,6 +173,19 @@ impl Core {
     }
 }
 
+/// A run; its end, also by a foreign waker that panics, leaves timers armed and the doorbell rung.
+struct Run<'a> {
+    core: &'a Core,
+    was_idle: bool,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.core.arm_timers();
+        self.core.end_running(self.was_idle);
+    }
+}
+
 /// A borrow that outlives its future was forgotten; it can never end, and the lock never be released.
 fn check_borrow_ended(before: borrows::Live, message: &str) {
     if borrows::live().since(before) {
@@ -176,10 +197,10 @@ fn check_borrow_ended(before: borrows::Live, message: &str) {
 
 /// Lets go of the result of a task without a handle.
 #[cold]
-fn discard_detached(task: &TaskRef) {
-    match catch_unwind(AssertUnwindSafe(|| discard_result(task))) {
+fn discard_detached(running: &Running) {
+    match running.discard_result() {
         Ok(None) => {}
         Ok(Some(error)) => error.report_if_panic(),
-        Err(payload) => report_lost_panic(&"the output of a detached task", &*payload),
+        Err(payload) => report_lost_panic(&"the output of a detached task", payload),
     }
 }

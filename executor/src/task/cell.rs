@@ -1,8 +1,8 @@
 //! The task's allocation: header, then the future or what became of it.
 //!
-//! All raw-pointer work on tasks is here. [`TaskRef`] is a counted reference that any thread may hold;
-//! [`Running`] is the home thread's exclusive right to the future, [running-is-lock].
-//! The rest of the executor is written on these two and on the answers of [`State`].
+//! The raw-pointer work on tasks is here. [`TaskRef`] is a counted reference that any thread may hold; what
+//! the home thread does with the future is in [`running`](super::running). The rest of the executor is
+//! written on these two and on the answers of [`State`].
 
 use std::alloc::Layout;
 use std::any::Any;
@@ -19,8 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::join::{JoinError, JoinHandle, join_handle};
-use super::state::{AfterDrop, AfterPost, AfterStart, AfterWake, Outcome, Post, State};
-use super::waker;
+use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
 use crate::home::{self, Home};
 use crate::inbox::{Node, NodeVTable, Pushed};
 
@@ -33,26 +32,26 @@ pub(crate) struct Header {
     pub(crate) queue_next: Cell<*mut Header>,
     /// The executor it belongs to. The cell's memory counts as a reference on it.
     home: NonNull<Home>,
-    state: State,
+    pub(super) state: State,
     /// The task's place in the table. Written once, before anybody else knows the task.
-    key: u32,
+    pub(super) key: u32,
     /// How often it was polled. Written at home, read by everybody: a statistic.
-    polls: AtomicU32,
+    pub(super) polls: AtomicU32,
     /// Who waits for the result. Home, until the last reference frees it.
-    join_waker: UnsafeCell<Option<Waker>>,
+    pub(super) join_waker: UnsafeCell<Option<Waker>>,
 }
 
 /// The functions that know the future's type.
 #[repr(C)]
-struct VTable {
+pub(super) struct VTable {
     /// First, so that a pointer to it is a pointer to the whole, [header-first].
     node: NodeVTable,
     layout: Layout,
     /// The stage's place in the cell: that of the output, too.
-    stage: usize,
-    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Polled,
-    drop_future: unsafe fn(NonNull<Header>),
-    drop_output: unsafe fn(NonNull<Header>),
+    pub(super) stage: usize,
+    pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Polled,
+    pub(super) drop_future: unsafe fn(NonNull<Header>),
+    pub(super) drop_output: unsafe fn(NonNull<Header>),
 }
 
 /// How a poll ended.
@@ -62,8 +61,12 @@ pub(crate) enum Polled {
     Pending,
     /// The future is gone and the stage holds its output.
     Ready,
-    /// The future, or its destructor, panicked. It still is in the stage.
-    Panicked(Box<dyn Any + Send>),
+    /// The future panicked. It still is in the stage. Boxed twice, so that the answer of each poll comes
+    /// back in two registers.
+    Panicked(Box<Box<dyn Any + Send>>),
+    /// The future completed and its destructor panicked. The stage is empty: neither the future nor its
+    /// output may be dropped again.
+    Emptied(Box<Box<dyn Any + Send>>),
 }
 
 #[repr(C)]
@@ -95,7 +98,8 @@ pub(crate) fn spawn<F: Future + 'static>(
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
     let cell = home::allocate(home, Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
     let header = Header {
-        node: Node::new(&VTables::<F>::TASK.node),
+        // SAFETY: a promoted constant is static.
+        node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
         queue_next: Cell::new(ptr::null_mut()),
         home: NonNull::from(&**home),
         state: State::new(),
@@ -142,6 +146,7 @@ impl<F: Future + 'static> VTables<F> {
     ///
     /// As for `stage`, and the stage holds the future.
     unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Polled {
+        let mut emptied = false;
         let polled = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: forwarded.
             let stage = unsafe { Self::stage(header) };
@@ -152,12 +157,15 @@ impl<F: Future + 'static> VTables<F> {
                 Poll::Ready(output) => output,
                 Poll::Pending => return Polled::Pending,
             };
+            // From here on the future counts as gone, whether its destructor ends well or not.
+            emptied = true;
             // SAFETY: it has completed, so this is its last use.
             unsafe { ManuallyDrop::drop(&mut stage.future) };
             stage.output = ManuallyDrop::new(output);
             Polled::Ready
         }));
-        polled.unwrap_or_else(Polled::Panicked)
+        let unwound = if emptied { Polled::Emptied } else { Polled::Panicked };
+        polled.unwrap_or_else(|payload| unwound(Box::new(payload)))
     }
 
     /// # Safety
@@ -208,7 +216,7 @@ unsafe fn discard_post(node: NonNull<Node>) {
 
 /// A counted reference on a task, for any thread.
 pub(crate) struct TaskRef {
-    header: NonNull<Header>,
+    pub(super) header: NonNull<Header>,
 }
 
 // SAFETY: the header's plain cells and the stage are the obstacle; a `TaskRef` touches them only after
@@ -319,13 +327,18 @@ impl TaskRef {
     }
 
     /// Sets who is woken when the task completes. Home.
+    ///
+    /// A waker's clone is foreign code, which may run this very executor: the task can be complete
+    /// afterwards.
     pub(super) fn set_join_waker(&self, waker: &Waker) {
-        // SAFETY: [home-thread]: only this thread uses it, and nothing below runs foreign code
-        // while the borrow lives but the waker's own clone.
-        let slot = unsafe { &mut *self.header().join_waker.get() };
-        match slot {
-            Some(old) if old.will_wake(waker) => {}
-            _ => drop(slot.replace(waker.clone())),
+        let slot = self.header().join_waker.get();
+        // SAFETY: [home-thread]: only this thread uses it, and comparing runs no foreign code.
+        let known = unsafe { &*slot }.as_ref().is_some_and(|known| known.will_wake(waker));
+        if !known {
+            let waker = waker.clone();
+            // SAFETY: [home-thread]; the borrow ends before the replaced waker is dropped.
+            let replaced = unsafe { &mut *slot }.replace(waker);
+            drop(replaced);
         }
     }
 
@@ -391,16 +404,16 @@ impl Header {
 }
 
 /// The vtable of the task type, of which the node knows the first part.
-fn vtable(header: &Header) -> &'static VTable {
-    let node: *const NodeVTable = header.node.vtable;
-    // SAFETY: [header-first]: headers are made by `spawn` only, with a whole `VTable`, of which the
-    // node's is the first field.
-    unsafe { &*node.cast::<VTable>() }
+pub(super) fn vtable(header: &Header) -> &'static VTable {
+    let address = header.node.vtable_address();
+    // SAFETY: [header-first]: headers are made by `spawn` only, which gave the address of a whole, static
+    // `VTable`.
+    unsafe { &*address.cast::<VTable>() }
 }
 
 /// Queues a task at home and rings if nobody runs the queue. Home.
 #[inline]
-fn enqueue(header: NonNull<Header>) {
+pub(super) fn enqueue(header: NonNull<Header>) {
     // SAFETY: the callers hold a reference or own the task's future.
     let home = unsafe { header.as_ref() }.home();
     // SAFETY: the state has just answered `Enqueue`, or the task is newborn, [queued-once]; the
@@ -412,7 +425,7 @@ fn enqueue(header: NonNull<Header>) {
 /// # Safety
 ///
 /// The last reference is gone, [last-ref-frees].
-unsafe fn free(header: NonNull<Header>) {
+pub(super) unsafe fn free(header: NonNull<Header>) {
     // SAFETY: alive until the end of this function.
     let shared = unsafe { header.as_ref() };
     let (home, layout) = (shared.home, vtable(shared).layout);
@@ -422,105 +435,6 @@ unsafe fn free(header: NonNull<Header>) {
     // taken or dropped before the handle's reference goes, and so is the waker's slot now.
     unsafe { home::free(home, header.cast(), layout) };
     drop(waker);
-}
-
-/// The right to the future of a task that left the run queue, [running-is-lock].
-///
-/// Home thread only. It must end in `suspend` or `finish`.
-#[derive(Debug)]
-pub(crate) struct Running {
-    header: NonNull<Header>,
-}
-
-impl Running {
-    /// Takes the next task from the queue. Returns the right and whether it was cancelled. Home.
-    #[inline]
-    pub(crate) fn next(home: &Home) -> Option<(Running, bool)> {
-        let header = home.queue().pop()?;
-        let running = Running { header };
-        let cancelled = running.header().state.start_poll() == AfterStart::Cancel;
-        Some((running, cancelled))
-    }
-
-    fn header(&self) -> &Header {
-        // SAFETY: the table's reference lives until `finish`.
-        unsafe { self.header.as_ref() }
-    }
-
-    pub(crate) fn key(&self) -> u32 {
-        self.header().key
-    }
-
-    pub(crate) fn has_join(&self) -> bool {
-        self.header().state.has_join()
-    }
-
-    /// Polls the future once. Panics are caught.
-    #[inline]
-    pub(crate) fn poll(&self) -> Polled {
-        let header = self.header();
-        let polls = header.polls.load(Ordering::Relaxed);
-        // Not a read-modify-write: only this thread writes.
-        header.polls.store(polls.wrapping_add(1), Ordering::Relaxed);
-        let waker = waker::borrowed(self.header.as_ptr().cast());
-        let mut cx = Context::from_waker(&waker);
-        // SAFETY: [running-is-lock], and a task that is not complete holds its future.
-        unsafe { (vtable(header).poll)(self.header, &mut cx) }
-    }
-
-    /// Ends a poll that returned `Pending`: queues the task again if it was woken meanwhile.
-    #[inline]
-    pub(crate) fn suspend(self) {
-        if self.header().state.finish_poll() == AfterWake::Enqueue {
-            enqueue(self.header);
-        }
-    }
-
-    /// Drops the future. Returns the panic of its destructor, if any; the future is gone all the same.
-    pub(crate) fn drop_future(&self) -> Result<(), Box<dyn Any + Send>> {
-        let drop_future = vtable(self.header()).drop_future;
-        // SAFETY: [running-is-lock], and a task that is not complete holds its future.
-        catch_unwind(AssertUnwindSafe(|| unsafe { drop_future(self.header) }))
-    }
-
-    /// Drops the output of a poll that returned `Ready`. Returns the panic of its destructor, if any.
-    pub(crate) fn drop_output(&self) -> Result<(), Box<dyn Any + Send>> {
-        let drop_output = vtable(self.header()).drop_output;
-        // SAFETY: [running-is-lock], and the poll has put the output into the stage.
-        catch_unwind(AssertUnwindSafe(|| unsafe { drop_output(self.header) }))
-    }
-
-    /// Puts an error where the future was. The stage must be empty.
-    pub(crate) fn fail(&self, error: JoinError) {
-        let stage = vtable(self.header()).stage;
-        // SAFETY: the offset is that of the stage, within the allocation.
-        let place = unsafe { self.header.as_ptr().byte_add(stage) };
-        // SAFETY: [running-is-lock]; a union's fields begin at its start, and it holds nothing.
-        unsafe { place.cast::<JoinError>().write(error) };
-        self.header().state.complete(Outcome::Error);
-    }
-
-    /// Records that the stage holds the output.
-    #[inline]
-    pub(crate) fn succeed(&self) {
-        self.header().state.complete(Outcome::Output);
-    }
-
-    /// Ends a complete task's life on the executor and wakes whoever waits for it. `table` is the
-    /// reference that the task table held.
-    pub(crate) fn finish(self, table: TaskRef) {
-        debug_assert!(table.header == self.header, "the table's entry is this task's");
-        let table = ManuallyDrop::new(table);
-        // SAFETY: [home-thread]; the borrow ends before anything else runs.
-        let joiner = unsafe { &mut *table.header().join_waker.get() }.take();
-        if table.state().merge() == AfterDrop::Free {
-            // SAFETY: `merge` gave up the table's reference, and it was the last, [last-ref-frees].
-            unsafe { free(self.header) };
-        }
-        if let Some(joiner) = joiner {
-            joiner.wake();
-        }
-    }
 }
 
 /// Drops a result that nobody asked for: the output, or the error, which is returned. Home.

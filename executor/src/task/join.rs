@@ -92,6 +92,8 @@ impl<T> Future for JoinHandle<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.task.state().is_complete() {
             self.task.set_join_waker(cx.waker());
+        }
+        if !self.task.state().is_complete() {
             return Poll::Pending;
         }
         Poll::Ready(self.take().expect("a `JoinHandle` was polled after it was ready"))
@@ -164,9 +166,9 @@ impl JoinError {
         }
     }
 
-    pub(crate) fn report_if_panic(&self) {
-        if let Repr::Panicked(panicked) = &self.repr {
-            report_lost_panic(&panicked.task, &*panicked.payload);
+    pub(crate) fn report_if_panic(self) {
+        if let Repr::Panicked(panicked) = self.repr {
+            report_lost_panic(&panicked.task, panicked.payload);
         }
     }
 }

@@ -9,8 +9,10 @@
 use std::any::Any;
 use std::fmt;
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Waker;
 
 /// A panic of a task that nobody joined.
 pub struct TaskPanic<'a> {
@@ -44,7 +46,7 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
     }
 }
 
-type Hook = Box<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
+type Hook = Arc<dyn Fn(&TaskPanic<'_>) + Send + Sync>;
 
 static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 
@@ -55,17 +57,39 @@ static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 /// Without a hook the panic is reported on stderr, with the task's name and the line that spawned
 /// it. (Rust's own panic hook has run before, as always.)
 pub fn set_task_panic_hook(hook: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) {
-    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
 }
 
-/// Reports a panic that no handle will.
-pub(crate) fn report_lost_panic(task: &dyn fmt::Display, payload: &(dyn Any + Send)) {
-    let panic = TaskPanic { task, payload };
-    let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner);
-    match &*hook {
-        // A hook that panics has no one left to tell.
-        Some(hook) => drop(catch_unwind(AssertUnwindSafe(|| hook(&panic)))),
+/// Reports a panic that no handle will. Does not panic itself, whatever the hook and the payload do.
+pub(crate) fn report_lost_panic(task: &dyn fmt::Display, payload: Box<dyn Any + Send>) {
+    let panic = TaskPanic { task, payload: &*payload };
+    // Not called under the lock: a hook may set another hook, or lose a panic.
+    let hook = HOOK.read().unwrap_or_else(PoisonError::into_inner).clone();
+    match hook {
+        Some(hook) => {
+            // A hook that panics has no one left to tell.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(&panic))) {
+                drop_payload(payload);
+            }
+        }
         None => write_stderr(&format!("executor: {task} panicked: {}\n", panic.message())),
+    }
+    drop_payload(payload);
+}
+
+/// Drops what `panic!` was called with. If its destructor panics in turn, that payload leaks: there
+/// would be no end to it.
+pub(crate) fn drop_payload(payload: Box<dyn Any + Send>) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        let _leaked = ManuallyDrop::new(payload);
+    }
+}
+
+/// Wakes where a panic would leave work undone. Only a waker that is not ours can panic; the panic is
+/// reported.
+pub(crate) fn wake_without_panic(waker: Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        report_lost_panic(&"a waker", payload);
     }
 }
 

@@ -261,14 +261,18 @@ impl State {
         (self.local.get() as i32) >> LOCAL_SHIFT
     }
 
-    /// Moves the local share to the remote word and returns the remote word from before.
+    /// Moves the local share to the remote word.
     #[cold]
-    fn fold(&self) -> u32 {
+    fn fold(&self) {
         let share = self.local_share();
         self.local.set(self.local.get() & (LOCAL_REF - 1));
         let remote = (share as u32) << REMOTE_SHIFT;
         // Relaxed: only moves counts between the shares; `merge` publishes.
-        self.remote.fetch_add(remote, Ordering::Relaxed)
+        let before = self.remote.fetch_add(remote, Ordering::Relaxed);
+        // Clones made at home and leaked arrive here, in portions: they must not wrap the count either.
+        if remote_share(before) >= REMOTE_LIMIT {
+            too_many_references();
+        }
     }
 
     /// Ends the split of the count when the task is complete, giving up one reference (the task

@@ -25,6 +25,7 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 
 use crate::clock::Clock;
+use crate::task::wake_without_panic;
 
 mod heap;
 #[cfg(test)]
@@ -116,7 +117,7 @@ impl TimerQueue {
             let mut batch = [const { None }; BATCH];
             let room = &mut batch[..BATCH.min(most - fired)];
             let due = self.lock(clock).heap.take_due(now, room);
-            batch.into_iter().flatten().for_each(Waker::wake);
+            batch.into_iter().flatten().for_each(wake_without_panic);
             fired += due;
             if due < BATCH {
                 break;
@@ -143,7 +144,7 @@ impl TimerQueue {
             queue.closed = true;
             let heap = std::mem::replace(&mut queue.heap, Heap::new());
             drop(queue);
-            heap.into_wakers().for_each(Waker::wake);
+            heap.into_wakers().for_each(wake_without_panic);
         }
     }
 
