@@ -15,10 +15,11 @@ use std::thread;
 
 use commands::{add_block, add_quick_commands, add_wait, block};
 use common::{
-    Client, LONG, TestServer, command_tasks, connect, on_main, open_fds, options, socket_path,
-    wait_until,
+    Client, LONG, TestServer, begin_shutdown, cancel_commands, command_tasks, connect, on_main,
+    open_fds, options, socket_path, wait_until,
 };
-use executor::qmp::Address;
+use executor::qmp::{Address, Blocking, Command, Coroutine, Error};
+use executor::{MainCx, NoCoroutine};
 use serde_json::json;
 
 fn start() -> TestServer {
@@ -225,6 +226,67 @@ fn a_shutdown_sends_what_is_due_and_cancels_the_rest() {
         assert_eq!(client.receive_rest(), "");
     }
     assert_eq!(command_tasks(), 0);
+}
+
+/// Shuts the server down from a bottom half.
+struct Quit;
+
+impl Command for Quit {
+    const NAME: &'static str = "quit";
+    type Mode = Blocking;
+    type Args = ();
+    type Ret = ();
+}
+
+/// Shuts the server down from a task.
+struct QuitInTask;
+
+impl Command for QuitInTask {
+    const NAME: &'static str = "x-quit-in-task";
+    type Mode = Coroutine;
+    type Args = ();
+    type Ret = ();
+}
+
+async fn quit_in_task(cx: &MainCx, (): ()) -> Result<(), Error> {
+    begin_shutdown(&cx.main());
+    Ok(())
+}
+
+#[test]
+fn a_command_that_ends_the_server_is_answered() {
+    for command in ["quit", "x-quit-in-task"] {
+        let server = TestServer::start(|registry, events| {
+            let events = events.clone();
+            registry.command::<QuitInTask, _>(quit_in_task);
+            registry.command::<Quit, _>(move |nc: &mut NoCoroutine, ()| {
+                begin_shutdown(&nc.main());
+                events.emit("SHUTDOWN", json!({"guest": false}));
+                Ok(())
+            });
+        });
+        let mut client = server.client();
+
+        client.send(format!("{{'execute': '{command}'}}"));
+
+        let text = client.receive_rest();
+        assert!(text.ends_with("{\"return\": {}}\r\n"), "{text:?}");
+        assert_eq!(text.contains("SHUTDOWN"), command == "quit");
+    }
+}
+
+#[test]
+fn a_command_that_an_operator_cancels_is_answered_with_an_error() {
+    let (server, tells) = start_with_wait();
+    let mut client = server.client();
+    client.send("{'execute': 'x-wait'}");
+    assert_eq!(tells.recv_timeout(LONG), Ok("begun"));
+
+    cancel_commands();
+
+    assert_eq!(client.receive()["error"]["desc"], "The command was cancelled");
+    assert_eq!(tells.recv_timeout(LONG), Ok("dropped"));
+    assert_eq!(client.ask("{'execute': 'x-ping'}"), json!({"return": "pong"}));
 }
 
 #[test]

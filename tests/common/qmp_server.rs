@@ -21,7 +21,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use executor::qmp::{Address, EventSink, Registry, Server, SessionOptions, Version, VersionNumber};
-use executor::{MainCx, MainHandle, NoCoroutine, Probe, block_on, run_main};
+use executor::{MainCx, MainHandle, NoCoroutine, Probe, TaskInfo, block_on, run_main};
 use serde_json::Value;
 
 /// Longer than anything takes.
@@ -71,9 +71,25 @@ pub(crate) fn on_main<R: Send + 'static>(
 
 /// How many commands are running on the main loop.
 pub(crate) fn command_tasks() -> usize {
-    let is_command = |name: &str| name.starts_with("qmp:") && name != "qmp:dispatcher";
-    let tasks = main_loop().1.tasks();
-    tasks.iter().filter(|task| task.label.name.as_deref().is_some_and(is_command)).count()
+    main_loop().1.tasks().iter().filter(|task| is_command(task)).count()
+}
+
+fn is_command(task: &TaskInfo) -> bool {
+    let name = task.label.name.as_deref().unwrap_or_default();
+    name.starts_with("qmp:") && name != "qmp:dispatcher"
+}
+
+/// Cancels the tasks that run a command, as an operator can.
+pub(crate) fn cancel_commands() {
+    let probe = &main_loop().1;
+    for task in probe.tasks().iter().filter(|task| is_command(task)) {
+        probe.cancel(task.label.id);
+    }
+}
+
+/// Shuts the test's server down, from a handler.
+pub(crate) fn begin_shutdown(main: &MainHandle) {
+    main.run(shut_down).detach();
 }
 
 /// Looks at something again and again until it is so.
