@@ -67,6 +67,15 @@ pub struct TaskLabel {
     pub spawned_at: &'static Location<'static>,
 }
 
+impl TaskLabel {
+    /// Returns which task is being polled on this thread: how a task gets to know its own id. `None` outside
+    /// of tasks, and in the future of a `block_on`.
+    #[must_use]
+    pub fn current() -> Option<TaskLabel> {
+        crate::current::task()
+    }
+}
+
 impl fmt::Display for TaskLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
