@@ -13,10 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 use common::trace::Trace;
-use common::{OnDrop, Signal, on_main, own_waker, panic_of, yield_now};
+use common::{OnDrop, Signal, in_main_thread, on_main, own_waker, panic_of, yield_now};
 use executor::async_fd::AsyncFd;
 use executor::time::{sleep, timeout};
-use executor::{IoCx, IoThread, JoinHandle, LocalExecutor, LocalSpawner, MainCx, block_on};
+use executor::{
+    IoCx, IoThread, JoinHandle, LocalExecutor, LocalSpawner, MainCx, block_on, run_main,
+};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 fn event_fd() -> EventFd {
@@ -412,9 +414,11 @@ fn tasks_of_the_main_loop_are_dropped_when_the_program_ends_with_the_lock_held()
 
 #[test]
 fn a_handle_on_the_main_loop_outlives_the_program_and_is_served_by_the_next() {
-    let handle = on_main(|nc| nc.main());
-    let remote = thread::spawn(move || handle.run(async |_cx: &MainCx| 7)).join().unwrap();
-    let result = on_main(|nc| block_on(nc, async |_cx: &MainCx| remote.await));
+    let result = in_main_thread(|| {
+        let handle = run_main(|nc| nc.main());
+        let remote = thread::spawn(move || handle.run(async |_cx: &MainCx| 7)).join().unwrap();
+        run_main(|nc| block_on(nc, async |_cx: &MainCx| remote.await))
+    });
     assert_eq!(result.unwrap(), 7);
 }
 
