@@ -221,11 +221,40 @@ impl MainCx {
         &self,
         f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
     ) -> Remote<R> {
-        let called_at = Location::caller();
         let (errand, remote) = remote::pair();
-        // SAFETY: this is the main loop's thread, which runs the iohandler context.
-        unsafe { run_oneshot_here(&Context::iohandler(), call_job(errand, called_at, f)) };
+        self.call_in_bh(errand, Location::caller(), f);
         remote
+    }
+
+    /// As [`run_in_bh`](Self::run_in_bh), with an answer that goes to whoever has the other end of
+    /// `errand`.
+    pub(crate) fn call_in_bh<R: 'static>(
+        &self,
+        errand: Errand<R>,
+        called_at: &'static Location<'static>,
+        f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
+    ) {
+        let call = call_job(errand, called_at, f);
+        if self.core.is_nested() {
+            // Nested loops do not run the iohandler context, and the task waits in one.
+            self.core.call_outside(call);
+        } else {
+            // SAFETY: this is the main loop's thread, which runs the iohandler context.
+            unsafe { run_oneshot_here(&Context::iohandler(), call) };
+        }
+    }
+
+    /// Spawns the future that `make` makes of a context of its own: what `spawn_named` does with an async
+    /// closure, which this edition does not have. The context must stay in that future.
+    #[track_caller]
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(crate) fn spawn_owning<F: Future + 'static>(
+        &self,
+        name: impl Into<Arc<str>>,
+        make: impl FnOnce(MainCx) -> F,
+    ) -> JoinHandle<F::Output> {
+        let future = make(MainCx::new(Rc::clone(&self.core)));
+        self.core.spawn(Some(name.into()), Location::caller(), future)
     }
 
     /// A handle on the main loop for other threads.
@@ -342,8 +371,9 @@ fn call_job<R>(
 ) -> impl FnOnce() {
     move || {
         errand.call(called_at, || {
-            // SAFETY: a bottom half of the iohandler context runs in the main loop's thread, outside of
-            // coroutines; capabilities of code further up the stack are in use by that code only.
+            // SAFETY: a bottom half of the iohandler context, and a call that an executor of the main
+            // loop's thread makes, run in that thread, outside of coroutines; capabilities of code
+            // further up the stack are in use by that code only.
             unsafe { NoCoroutine::assume(f) }
         });
     }

@@ -45,7 +45,7 @@ mod running;
 mod state;
 mod waker;
 
-pub(crate) use cell::{Header, Polled, TaskRef, discard_result, spawn};
+pub(crate) use cell::{Header, Polled, TaskRef, spawn};
 pub(crate) use lost::{message, report_lost_panic, wake_without_panic};
 pub(crate) use running::Running;
 
@@ -65,6 +65,15 @@ pub struct TaskLabel {
     pub name: Option<Arc<str>>,
     /// The line that spawned it.
     pub spawned_at: &'static Location<'static>,
+}
+
+impl TaskLabel {
+    /// Returns which task is being polled on this thread: how a task gets to know its own id. `None` outside
+    /// of tasks, and in the future of a `block_on`.
+    #[must_use]
+    pub fn current() -> Option<TaskLabel> {
+        crate::current::task()
+    }
 }
 
 impl fmt::Display for TaskLabel {
