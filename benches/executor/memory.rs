@@ -24,6 +24,9 @@ const TASKS: u32 = 10_000;
 const HEADER: i64 = 8;
 
 pub(crate) fn add(suite: &mut Suite) {
+    if !suite.measures() {
+        return;
+    }
     let uses = [
         (Column::Ours, idle_tasks::<Ours>()),
         (Column::Tokio, idle_tasks::<Tokio>()),

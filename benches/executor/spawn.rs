@@ -150,10 +150,12 @@ fn pass_with_a_task(n: u64) -> Duration {
     }));
     executor.run_once();
     let waker = waker.take().expect("the task was polled");
+    let context = Context::for_this_thread().expect("the executor made it");
     let start = Instant::now();
     for _ in 0..n {
         waker.wake_by_ref();
-        executor.run_once();
+        // SAFETY: this is the context's thread, and no callback.
+        unsafe { aio_sys::aio_poll(context.as_raw(), false) };
     }
     let elapsed = start.elapsed();
     assert_eq!(polls.get(), n + 1, "the task was polled in each pass");

@@ -28,6 +28,9 @@ pub(crate) trait ReactorWorkload: Copy + 'static {
     fn run<R: Reactor>(self, peer: R, n: u64) -> impl Future<Output = Duration> + 'static;
 }
 
+/// Options of criterion's under which nothing is measured. Without `--bench`, too, it only tests.
+const OTHER_MODES: [&str; 3] = ["--list", "--test", "--profile-time"];
+
 /// All rows.
 pub(crate) struct Suite {
     criterion: Criterion,
@@ -40,16 +43,15 @@ impl Suite {
     /// Reads criterion's options from the command line.
     pub(crate) fn from_args() -> Suite {
         let criterion = Criterion::default()
-            .sample_size(10)
+            .sample_size(15)
             .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_millis(900))
-            .nresamples(1000)
+            .measurement_time(Duration::from_millis(1_200))
+            .nresamples(2_000)
             .without_plots()
             .output_directory(&table::results())
             .configure_from_args();
-        let given = |name: &str| std::env::args().any(|arg| arg == name);
-        let without = ["--list", "--test", "--profile-time"];
-        let measures = given("--bench") && !without.into_iter().any(given);
+        let given = |option: &str| std::env::args().any(|arg| arg == option);
+        let measures = given("--bench") && !OTHER_MODES.into_iter().any(given);
         Suite { criterion, table: Table::default(), started: SystemTime::now(), measures }
     }
 
@@ -58,12 +60,20 @@ impl Suite {
         self.table.push(Row::measured(name, ops));
         let mut group = self.criterion.benchmark_group(name);
         group.sampling_mode(SamplingMode::Flat);
+        if ops >= 100_000 {
+            group.measurement_time(Duration::from_secs(2));
+        }
         RowBench { group }
     }
 
     /// A row of figures that are not times.
     pub(crate) fn count(&mut self, name: &'static str, unit: Unit, figures: &[(Column, f64)]) {
         self.table.push(Row::counted(name, unit, figures));
+    }
+
+    /// Whether this run is to give figures.
+    pub(crate) fn measures(&self) -> bool {
+        self.measures
     }
 
     /// Prints the table.
