@@ -1,4 +1,6 @@
 //! stub
-use std::process::ExitCode;
 use executor::MainCx;
-pub(super) async fn run(_cx: &MainCx) -> std::io::Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+use std::process::ExitCode;
+pub(super) async fn run(_cx: &MainCx) -> std::io::Result<ExitCode> {
+    Ok(ExitCode::SUCCESS)
+}
