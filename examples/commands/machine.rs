@@ -99,7 +99,8 @@ impl Machine {
         poll_fn(|task| {
             let waker = task.waker().clone();
             let (cause, _replaced) = cx.bql(|bql| {
-                self.shutdown.with_mut(bql, |shutdown| (shutdown.cause, shutdown.waiting.replace(waker)))
+                self.shutdown
+                    .with_mut(bql, |shutdown| (shutdown.cause, shutdown.waiting.replace(waker)))
             });
             cause.map_or(Poll::Pending, Poll::Ready)
         })

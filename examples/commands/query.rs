@@ -11,7 +11,8 @@ use serde::Serialize;
 
 pub(super) fn register(registry: &mut Registry, name: Option<String>) {
     registry.command::<QueryVersion, _>(query_version);
-    registry.command::<QueryName, _>(move |_: &mut NoCoroutine, ()| Ok(Name { name: name.clone() }));
+    registry
+        .command::<QueryName, _>(move |_: &mut NoCoroutine, ()| Ok(Name { name: name.clone() }));
 }
 
 /// What this program calls itself, in the greeting and in `query-version`.

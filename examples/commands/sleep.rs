@@ -55,7 +55,9 @@ impl SleepArgs {
     fn duration(&self) -> Result<Duration, Error> {
         match (self.seconds, self.ns) {
             (Some(seconds), None) => Duration::try_from_secs_f64(seconds).map_err(|_| {
-                Error::generic("Parameter 'seconds' expects a number of seconds that is not negative")
+                Error::generic(
+                    "Parameter 'seconds' expects a number of seconds that is not negative",
+                )
             }),
             (None, Some(ns)) => Ok(Duration::from_nanos(ns)),
             _ => Err(Error::generic("Need exactly one of 'seconds' and 'ns'")),

@@ -78,7 +78,10 @@ fn task_cancel(_: &OobContext, args: TaskCancelArgs) -> Result<(), Error> {
             continue;
         };
         if task.label.name.as_deref() == Some(DISPATCHER) {
-            return Err(Error::generic(format!("Task {} starts the commands, this one, too", args.id)));
+            return Err(Error::generic(format!(
+                "Task {} starts the commands, this one, too",
+                args.id
+            )));
         }
         if probe.cancel(args.id) {
             return Ok(());

@@ -24,7 +24,8 @@ impl Signals {
 
     /// Begins to receive the signals, which are [blocked](Self::block).
     pub(super) fn new() -> io::Result<Self> {
-        let fd = SignalFd::with_flags(&Self::set(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let fd =
+            SignalFd::with_flags(&Self::set(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let fd = AsyncFd::read_only(fd).map_err(|refused| refused.into_parts().1)?;
         Ok(Self { fd })
     }

@@ -112,7 +112,9 @@ impl Blocks {
         let (block, read) = self.reads.next().await?;
         Some(match read {
             Ok(count) if count == block.len() => Ok(block),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "The file has become shorter")),
+            Ok(_) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "The file has become shorter"))
+            }
             Err(error) => Err(error),
         })
     }
