@@ -234,8 +234,14 @@ impl MainCx {
         called_at: &'static Location<'static>,
         f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
     ) {
-        // SAFETY: this is the main loop's thread, which runs the iohandler context.
-        unsafe { run_oneshot_here(&Context::iohandler(), call_job(errand, called_at, f)) };
+        let call = call_job(errand, called_at, f);
+        if self.core.is_nested() {
+            // Nested loops do not run the iohandler context, and the task waits in one.
+            self.core.call_outside(call);
+        } else {
+            // SAFETY: this is the main loop's thread, which runs the iohandler context.
+            unsafe { run_oneshot_here(&Context::iohandler(), call) };
+        }
     }
 
     /// Spawns the future that `make` makes of a context of its own: what `spawn_named` does with an async
@@ -365,8 +371,9 @@ fn call_job<R>(
 ) -> impl FnOnce() {
     move || {
         errand.call(called_at, || {
-            // SAFETY: a bottom half of the iohandler context runs in the main loop's thread, outside of
-            // coroutines; capabilities of code further up the stack are in use by that code only.
+            // SAFETY: a bottom half of the iohandler context, and a call that an executor of the main
+            // loop's thread makes, run in that thread, outside of coroutines; capabilities of code
+            // further up the stack are in use by that code only.
             unsafe { NoCoroutine::assume(f) }
         });
     }

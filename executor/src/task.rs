@@ -45,7 +45,7 @@ mod running;
 mod state;
 mod waker;
 
-pub(crate) use cell::{Header, Polled, TaskRef, discard_result, spawn};
+pub(crate) use cell::{Header, Polled, TaskRef, spawn};
 pub(crate) use lost::{message, report_lost_panic, wake_without_panic};
 pub(crate) use running::Running;
 
