@@ -5,8 +5,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::latency::Latencies;
 use super::script::Played;
 
@@ -44,8 +42,8 @@ fn conclusion(played: &Played) -> String {
     } else if asynchronous * 2 < blocking {
         let [asynchronous, blocking] = [asynchronous, blocking].map(time);
         format!(
-            "All digests are right. The async command never held B up: {asynchronous} at worst, \
-             where\nthe same work in the main loop cost B {blocking}."
+            "All digests are right. The async commands never held B up: {asynchronous} at worst, \
+             where the\nsame work in the main loop made B wait for {blocking}."
         )
     } else {
         "All digests are right. This machine was too busy to tell the two kinds of command apart."

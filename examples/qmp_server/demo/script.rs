@@ -29,13 +29,13 @@ pub(super) struct Played {
 
 /// Plays both clients' parts.
 pub(super) fn play(socket: &Path, data: &Path) -> io::Result<Played> {
-    println!("One main loop, two iothreads, one QMP server at {}.\n", socket.display());
-    say(&format!("file  {}", data.display()))?;
+    println!("One main loop, two iothreads, a QMP server, and two clients of it, A and B.\n");
+    say(&format!("    {}: ", data.display()))?;
     let expected = write_data(data)?;
-    println!("  {} MiB, checksums known", expected.bytes >> 20);
+    println!("{} MiB, with digests noted on the way", expected.bytes >> 20);
 
     let (mut a, mut b) = (Client::connect(socket)?, Client::connect(socket)?);
-    println!("B     query-status, once a millisecond, from here on");
+    println!("B → query-status, once a millisecond from here on");
     let (alone, ()) = Latencies::during(&mut b, || thread::sleep(ALONE))?;
     let (beside_async, right) = Latencies::during(&mut b, || all_async(&mut a, data, &expected))?;
     let mut is_right = right?;
@@ -51,12 +51,12 @@ fn all_async(a: &mut Client, data: &Path, expected: &Expected) -> io::Result<boo
     for ((algorithm, digest), iothread) in
         expected.digests.iter().zip(["io0", "io1"].iter().cycle())
     {
-        say(&format!("A     x-file-checksum  {algorithm} in {iothread} "))?;
+        say(&format!("A → x-file-checksum {algorithm} in {iothread} ←"))?;
         let arguments = json!({"filename": data, "algorithm": algorithm, "iothread": iothread});
         let result = a.call_and_watch("x-file-checksum", &arguments, show_progress)?;
         let right = result["digest"] == **digest;
         let throughput = result["throughput"].as_u64().unwrap_or(0) >> 20;
-        println!(" 100 %  {throughput} MiB/s  {}", verdict(&result["digest"], right));
+        println!(" {}, {throughput} MiB/s", verdict(&result["digest"], right));
         is_right &= right;
     }
     Ok(is_right)
@@ -67,17 +67,17 @@ fn show_progress(event: &str, data: &Value) {
         (event, data["done"].as_u64(), data["total"].as_u64())
     {
         // Only decoration.
-        let _unseen = say(&format!(" {}", done * 100 / total));
+        let _unseen = say(&format!(" {} %", done * 100 / total));
     }
 }
 
 /// A asks for the first checksum once more, from a handler that blocks.
 fn blocking(a: &mut Client, data: &Path, expected: &Expected) -> io::Result<bool> {
     let (algorithm, digest) = &expected.digests[0];
-    say(&format!("A     x-demo-checksum-in-main-loop  {algorithm} "))?;
+    say(&format!("A → x-demo-checksum-in-main-loop {algorithm} ←"))?;
     let result = a.call("x-demo-checksum-in-main-loop", &json!({"filename": data}))?;
     let right = result == **digest;
-    println!(" 100 %  {}", verdict(&result, right));
+    println!(" {}", verdict(&result, right));
     Ok(right)
 }
 
@@ -85,7 +85,7 @@ fn blocking(a: &mut Client, data: &Path, expected: &Expected) -> io::Result<bool
 fn verdict(digest: &Value, right: bool) -> String {
     let digest = digest.as_str().unwrap_or_default();
     let shown = digest.get(..8).unwrap_or(digest);
-    format!("{shown}… {}", if right { "✓" } else { "is WRONG" })
+    format!("{shown}… {}", if right { "as noted" } else { "is WRONG" })
 }
 
 /// Prints without ending the line.
