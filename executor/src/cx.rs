@@ -166,6 +166,7 @@ impl fmt::Debug for NoCoroutine {
 
 /// What a task of the main loop is lent: it is polled in the main loop's thread, under the Big QEMU Lock.
 pub struct MainCx {
+    /// Also what binds it to its thread: a marker beside it would have the compiler say everything twice.
     core: Rc<Core>,
 }
 
