@@ -20,9 +20,13 @@ use crate::suite::{ReactorWorkload, Suite};
 
 pub(crate) fn add(suite: &mut Suite) {
     for (name, idle) in [("fd_pp_sock", 0), ("fd_pp_idle100", 100), ("fd_pp_idle5k", 5_000)] {
-        suite.row(name, 1).reactors(Sockets { idle }).floor(|n| bare_sockets(idle, n));
+        suite
+            .row(name, 1)
+            .reactors(Sockets { idle })
+            .floor(move |n| bare_sockets(idle, n))
+            .measure();
     }
-    suite.row("fd_pp_evfd", 1).reactors(Counters).floor(bare_counters);
+    suite.row("fd_pp_evfd", 1).reactors(Counters).floor(bare_counters).measure();
 }
 
 /// Ping-pong over a socket pair, with idle fds beside it.

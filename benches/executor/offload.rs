@@ -1,9 +1,9 @@
 //! Work on another thread: sending it there and awaiting the answer.
 //!
-//! `offload_rtt` is `reschedule_to`, called by a task of the main loop, under the Big QEMU Lock, for an iothread, one
-//! call at a time, both threads asleep in between; `offload_pipe` is the same with 256 calls in flight. `offload_local`
-//! is a call between two private loops, which is what the peers have. In the `polling` rows an iothread and
-//! a private loop look for events before they sleep.
+//! `offload_rtt` is a call from one private loop to another, one at a time, both asleep in between; `offload_pipe` is
+//! the same with 256 calls in flight. The `reschedule` rows are `reschedule_to`, called by a task of the main
+//! loop, under the Big QEMU Lock, for an iothread with QEMU's settings: it looks for events for up to 32 us before it
+//! sleeps, the main loop sleeps at once. In the `polling` rows a private loop calls an iothread, and both look.
 //!
 //! Against: tokio's `Handle::spawn`, async-executor's `Executor::spawn`, and a channel to a `LocalPool`. The floor is an
 //! eventfd each way and epoll; in the polling row, two threads that spin.
@@ -28,26 +28,35 @@ const FLIGHT: u32 = 256;
 
 pub(crate) fn add(suite: &mut Suite) {
     let pattern = Pattern::OneByOne;
-    all(&mut suite.row("offload_rtt", 1), pattern).floor(eventfd_round_trips);
-    suite.row("offload_local_rtt", 1).column(Column::Ours, |n| calls::<Ours>(pattern, n));
+    row(suite, "offload_rtt", pattern, calls::<Ours>).floor(eventfd_round_trips).measure();
+    row(suite, "reschedule_rtt", pattern, from_the_main_loop).floor(eventfd_round_trips).measure();
     suite
-        .row("offload_rtt_polling", 1)
-        .column(Column::Ours, |n| from_a_polling_loop(pattern, n))
-        .floor(spinning_round_trips);
+        .row("reschedule_rtt_polling", 1)
+        .column(Column::Ours, move |n| from_a_polling_loop(pattern, n))
+        .floor(spinning_round_trips)
+        .measure();
     let pattern = Pattern::Flight;
-    all(&mut suite.row("offload_pipe", FLIGHT), pattern);
-    suite.row("offload_local_pipe", FLIGHT).column(Column::Ours, |n| calls::<Ours>(pattern, n));
+    row(suite, "offload_pipe", pattern, calls::<Ours>).measure();
+    row(suite, "reschedule_pipe", pattern, from_the_main_loop).measure();
     suite
-        .row("offload_pipe_polling", FLIGHT)
-        .column(Column::Ours, |n| from_a_polling_loop(pattern, n));
+        .row("reschedule_pipe_polling", FLIGHT)
+        .column(Column::Ours, move |n| from_a_polling_loop(pattern, n))
+        .measure();
 }
 
-/// Measures all peers; of ours, the main loop.
-fn all<'r, 's>(row: &'r mut RowBench<'s>, pattern: Pattern) -> &'r mut RowBench<'s> {
-    row.column(Column::Ours, |n| from_the_main_loop(pattern, n))
-        .column(Column::Tokio, |n| calls::<Tokio>(pattern, n))
-        .column(Column::AsyncExecutor, |n| calls::<AsyncExecutor>(pattern, n))
-        .column(Column::Pool, |n| calls::<Pool>(pattern, n))
+/// A row of calls, which all peers make, and `ours`.
+fn row<'a>(
+    suite: &'a mut Suite,
+    name: &'static str,
+    pattern: Pattern,
+    ours: fn(Pattern, u64) -> Duration,
+) -> RowBench<'a> {
+    suite
+        .row(name, if let Pattern::Flight = pattern { FLIGHT } else { 1 })
+        .column(Column::Ours, move |n| ours(pattern, n))
+        .column(Column::Tokio, move |n| calls::<Tokio>(pattern, n))
+        .column(Column::AsyncExecutor, move |n| calls::<AsyncExecutor>(pattern, n))
+        .column(Column::Pool, move |n| calls::<Pool>(pattern, n))
 }
 
 /// How calls follow each other.

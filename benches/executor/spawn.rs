@@ -26,12 +26,24 @@ pub(crate) fn add(suite: &mut Suite) {
     for (name, batch) in
         [("spawn_join_1", 1), ("spawn_join_1k", 1_000), ("spawn_join_100k", 100_000)]
     {
-        suite.row(name, batch).all(SpawnJoin { batch }).floor(|n| spawn_boxed(batch, n));
+        suite
+            .row(name, batch)
+            .all(SpawnJoin { batch })
+            .floor(move |n| spawn_boxed(batch, n))
+            .measure();
     }
     for (name, tasks) in [("yield_1", 1), ("yield_1k", 1_000)] {
-        suite.row(name, tasks).all(Yield { tasks }).floor(|n| requeue_boxed(tasks, n));
+        suite
+            .row(name, tasks)
+            .all(Yield { tasks })
+            .floor(move |n| requeue_boxed(tasks, n))
+            .measure();
     }
-    suite.row("loop_pass", 1).column(Column::Ours, pass_with_a_task).floor(pass_with_a_bottom_half);
+    suite
+        .row("loop_pass", 1)
+        .column(Column::Ours, pass_with_a_task)
+        .floor(pass_with_a_bottom_half)
+        .measure();
 }
 
 /// Spawns a batch of trivial tasks, then awaits their handles in order.

@@ -5,13 +5,13 @@
 //! neither the executor's making nor its end is in the figures.
 //!
 //! Criterion runs the functions of a group one after the other, so what disturbs the machine for longer than a
-//! second hits some of a row and not the others: repeat a run before believing a small difference.
+//! second hits some of a row and not the others. The ratios are therefore measured apart, after criterion is through
+//! with the row: in short rounds, in each of which everybody has one turn within milliseconds of the others.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, SamplingMode};
+use criterion::{Criterion, SamplingMode};
 
 use crate::peers::{AsyncExecutor, Ours, Peer, Pool, Reactor, Tokio};
 use crate::table::{self, Column, Row, Table, Unit};
@@ -57,13 +57,7 @@ impl Suite {
 
     /// A row whose time is per operation. The workload does `ops` operations each of its `n` times.
     pub(crate) fn row(&mut self, name: &'static str, ops: u32) -> RowBench<'_> {
-        self.table.push(Row::measured(name, ops));
-        let mut group = self.criterion.benchmark_group(name);
-        group.sampling_mode(SamplingMode::Flat);
-        if ops >= 100_000 {
-            group.measurement_time(Duration::from_secs(2));
-        }
-        RowBench { group }
+        RowBench { suite: self, row: Row::measured(name, ops), contenders: Vec::new() }
     }
 
     /// A row of figures that are not times.
@@ -77,53 +71,127 @@ impl Suite {
     }
 
     /// Prints the table.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(self) {
         self.criterion.final_summary();
         if self.measures {
-            self.table.read_estimates(self.started);
             println!("\n{}", self.table);
         }
     }
 }
 
-/// A row that is being measured.
+/// Somebody who does a workload `n` times and says how long that took.
+type Routine = Box<dyn FnMut(u64) -> Duration>;
+
+/// A row that is to be measured.
+#[must_use = "nothing is measured before `measure`"]
 pub(crate) struct RowBench<'a> {
-    group: BenchmarkGroup<'a, WallTime>,
+    suite: &'a mut Suite,
+    row: Row,
+    contenders: Vec<Contender>,
+}
+
+struct Contender {
+    column: Column,
+    routine: Routine,
 }
 
 impl RowBench<'_> {
-    /// Measures one column.
+    /// Adds one column.
     pub(crate) fn column(
-        &mut self,
+        mut self,
         column: Column,
-        mut routine: impl FnMut(u64) -> Duration,
-    ) -> &mut Self {
-        self.group.bench_function(column.name(), |b| b.iter_custom(&mut routine));
+        routine: impl FnMut(u64) -> Duration + 'static,
+    ) -> Self {
+        self.contenders.push(Contender { column, routine: Box::new(routine) });
         self
     }
 
-    /// Measures one peer.
-    pub(crate) fn peer<P: Peer>(&mut self, workload: impl Workload) -> &mut Self {
-        self.column(P::COLUMN, |n| P::run(move |peer| workload.run(peer, n)))
+    /// Adds one peer.
+    pub(crate) fn peer<P: Peer>(self, workload: impl Workload) -> Self {
+        self.column(P::COLUMN, move |n| P::run(move |peer| workload.run(peer, n)))
     }
 
-    /// Measures all peers.
-    pub(crate) fn all(&mut self, workload: impl Workload) -> &mut Self {
+    /// Adds all peers.
+    pub(crate) fn all(self, workload: impl Workload) -> Self {
         self.peer::<Ours>(workload)
             .peer::<Tokio>(workload)
             .peer::<AsyncExecutor>(workload)
             .peer::<Pool>(workload)
     }
 
-    /// Measures the peers that have fds and timers.
-    pub(crate) fn reactors(&mut self, workload: impl ReactorWorkload) -> &mut Self {
-        self.column(Column::Ours, |n| <Ours>::run(move |peer| workload.run(peer, n)))
-            .column(Column::Tokio, |n| Tokio::run(move |peer| workload.run(peer, n)))
+    /// Adds the peers that have fds and timers.
+    pub(crate) fn reactors(self, workload: impl ReactorWorkload) -> Self {
+        self.column(Column::Ours, move |n| <Ours>::run(move |peer| workload.run(peer, n)))
+            .column(Column::Tokio, move |n| Tokio::run(move |peer| workload.run(peer, n)))
     }
 
-    /// Measures the bare job.
-    pub(crate) fn floor(&mut self, routine: impl FnMut(u64) -> Duration) -> &mut Self {
+    /// Adds the bare job.
+    pub(crate) fn floor(self, routine: impl FnMut(u64) -> Duration + 'static) -> Self {
         self.column(Column::Floor, routine)
+    }
+
+    /// Measures the row.
+    pub(crate) fn measure(mut self) {
+        self.run_criterion();
+        if self.suite.measures {
+            self.row.read_medians(self.suite.started);
+            self.compare();
+            self.suite.table.push(self.row);
+        }
+    }
+
+    fn run_criterion(&mut self) {
+        let mut group = self.suite.criterion.benchmark_group(self.row.name());
+        group.sampling_mode(SamplingMode::Flat);
+        if self.row.ops() >= 100_000 {
+            group.measurement_time(Duration::from_secs(2));
+        }
+        for Contender { column, routine } in &mut self.contenders {
+            group.bench_function(column.name(), |b| b.iter_custom(&mut *routine));
+        }
+        group.finish();
+    }
+
+    /// Plays rounds of those whom criterion has measured, and of whom there is one to compare with.
+    fn compare(&mut self) {
+        let row = &mut self.row;
+        self.contenders.retain(|c| c.column != Column::Floor && row.figure(c.column).is_some());
+        if row.figure(Column::Ours).is_none() || self.contenders.len() < 2 {
+            return;
+        }
+        let turns: Vec<u64> = self.contenders.iter_mut().map(Contender::calibrate).collect();
+        for round in 0..ROUNDS {
+            let mut times = [None; Column::COUNT];
+            for turn in 0..turns.len() {
+                // Who comes first changes.
+                let index = (round + turn) % turns.len();
+                let (contender, n) = (&mut self.contenders[index], turns[index]);
+                let time = (contender.routine)(n).as_secs_f64();
+                times[contender.column as usize] = Some(time / n as f64);
+            }
+            row.push_round(times);
+        }
+    }
+}
+
+/// Rounds that are played for a ratio.
+const ROUNDS: usize = 9;
+
+/// How long a turn in a round takes, at least.
+const TURN: Duration = Duration::from_millis(10);
+
+impl Contender {
+    /// How many times the workload must be done to last a turn.
+    fn calibrate(&mut self) -> u64 {
+        let mut n = 1;
+        loop {
+            let start = Instant::now();
+            (self.routine)(n);
+            if start.elapsed() >= TURN {
+                return n;
+            }
+            n *= 2;
+        }
     }
 }
 

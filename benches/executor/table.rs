@@ -1,7 +1,8 @@
 //! The table of medians at the end of a run.
 //!
 //! Times are read back from the estimates that criterion writes; what an earlier run left is not taken. The last
-//! column is our figure by the best peer's: below 1, we are ahead. A floor is no peer.
+//! column is our time by the best peer's, the median over rounds, in each of which both had their turn; so it
+//! need not be the quotient of the two medians. Below 1, we are ahead. A floor is no peer.
 
 use std::fmt;
 use std::fs;
@@ -24,7 +25,8 @@ pub(crate) enum Column {
 }
 
 impl Column {
-    const ALL: [Column; 5] =
+    pub(crate) const COUNT: usize = 5;
+    const ALL: [Column; Column::COUNT] =
         [Column::Ours, Column::Tokio, Column::AsyncExecutor, Column::Pool, Column::Floor];
     const PEERS: [Column; 3] = [Column::Tokio, Column::AsyncExecutor, Column::Pool];
 
@@ -47,38 +49,72 @@ pub(crate) enum Unit {
     Allocations,
 }
 
+/// One figure of each, where there is one.
+type Figures = [Option<f64>; Column::COUNT];
+
 /// A workload and the figures of those who did it.
 pub(crate) struct Row {
     name: &'static str,
     unit: Unit,
     /// Operations in one of criterion's iterations.
     ops: u32,
-    figures: [Option<f64>; 5],
+    figures: Figures,
+    /// What is compared for the ratio: rounds, or the figures themselves if they do not vary.
+    rounds: Vec<Figures>,
 }
 
 impl Row {
     /// A row that criterion measures.
     pub(crate) fn measured(name: &'static str, ops: u32) -> Row {
-        Row { name, unit: Unit::Nanoseconds, ops, figures: [None; 5] }
+        let figures = [None; Column::COUNT];
+        Row { name, unit: Unit::Nanoseconds, ops, figures, rounds: Vec::new() }
     }
 
     /// A row whose figures are known.
-    pub(crate) fn counted(name: &'static str, unit: Unit, figures: &[(Column, f64)]) -> Row {
-        let mut row = Row { name, unit, ops: 1, figures: [None; 5] };
-        for (column, figure) in figures {
-            row.figures[*column as usize] = Some(*figure);
+    pub(crate) fn counted(name: &'static str, unit: Unit, known: &[(Column, f64)]) -> Row {
+        let mut figures = [None; Column::COUNT];
+        for (column, figure) in known {
+            figures[*column as usize] = Some(*figure);
         }
-        row
+        Row { name, unit, ops: 1, figures, rounds: vec![figures] }
     }
 
-    fn figure(&self, column: Column) -> Option<f64> {
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn ops(&self) -> u32 {
+        self.ops
+    }
+
+    pub(crate) fn figure(&self, column: Column) -> Option<f64> {
         self.figures[column as usize]
     }
 
-    /// Our figure by the best peer's.
+    /// Takes the medians that were written since `started`.
+    pub(crate) fn read_medians(&mut self, started: SystemTime) {
+        for column in Column::ALL {
+            let path = results().join(self.name).join(column.name()).join("new/estimates.json");
+            let median = median(&path, started);
+            self.figures[column as usize] = median.map(|ns| ns / f64::from(self.ops));
+        }
+    }
+
+    pub(crate) fn push_round(&mut self, times: Figures) {
+        self.rounds.push(times);
+    }
+
+    /// Our time by the best peer's.
     fn ratio(&self) -> Option<f64> {
-        let best = Column::PEERS.iter().filter_map(|peer| self.figure(*peer)).reduce(f64::min)?;
-        Some(self.figure(Column::Ours)? / best)
+        Column::PEERS.iter().filter_map(|peer| self.ratio_to(*peer)).reduce(f64::max)
+    }
+
+    fn ratio_to(&self, peer: Column) -> Option<f64> {
+        let in_round =
+            |round: &Figures| Some(round[Column::Ours as usize]? / round[peer as usize]?);
+        let mut ratios: Vec<f64> = self.rounds.iter().filter_map(in_round).collect();
+        ratios.sort_unstable_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied()
     }
 
     fn format(&self, figure: Option<f64>) -> String {
@@ -101,20 +137,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// Adds a row, unless it is empty.
     pub(crate) fn push(&mut self, row: Row) {
-        self.rows.push(row);
-    }
-
-    /// Takes the medians that were written since `started`.
-    pub(crate) fn read_estimates(&mut self, started: SystemTime) {
-        for row in self.rows.iter_mut().filter(|row| matches!(row.unit, Unit::Nanoseconds)) {
-            for column in Column::ALL {
-                let path = results().join(row.name).join(column.name()).join("new/estimates.json");
-                let median = median(&path, started);
-                row.figures[column as usize] = median.map(|ns| ns / f64::from(row.ops));
-            }
+        if row.figures.iter().any(Option::is_some) {
+            self.rows.push(row);
         }
-        self.rows.retain(|row| row.figures.iter().any(Option::is_some));
     }
 }
 

@@ -24,16 +24,21 @@ use crate::suite::{ReactorWorkload, Suite, median_of};
 const MANY: u32 = 100_000;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.row("timer_cancel_1", 1).reactors(CancelOne).floor(bare_cancel);
+    suite.row("timer_cancel_1", 1).reactors(CancelOne).floor(bare_cancel).measure();
     for (name, part) in [("timer_create_100k", Part::Create), ("timer_drop_100k", Part::Drop)] {
         suite
             .row(name, MANY)
             .reactors(CreateAndDrop { part })
-            .floor(|n| bare_create_and_drop(part, n));
+            .floor(move |n| bare_create_and_drop(part, n))
+            .measure();
     }
     for (name, micros) in [("sleep_1ms_over", 1_000), ("sleep_100us_over", 100)] {
         let asked = Duration::from_micros(micros);
-        suite.row(name, 1).reactors(Oversleep { asked }).floor(|n| bare_oversleep(asked, n));
+        suite
+            .row(name, 1)
+            .reactors(Oversleep { asked })
+            .floor(move |n| bare_oversleep(asked, n))
+            .measure();
     }
 }
 

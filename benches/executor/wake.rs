@@ -25,18 +25,27 @@ use crate::peers::{Peer, Polling};
 use crate::suite::{Suite, Workload, median_of};
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.row("chan_pp", 1).all(PingPong { idle: 0 }).floor(boxed_ping_pong);
-    suite.row("chan_pp_idle1k", 1).all(PingPong { idle: 1_000 });
+    suite.row("chan_pp", 1).all(PingPong { idle: 0 }).floor(boxed_ping_pong).measure();
+    suite.row("chan_pp_idle1k", 1).all(PingPong { idle: 1_000 }).measure();
 
-    suite.row("wake_lat", 1).all(Latency { busy: false }).floor(eventfd_latency);
+    suite.row("wake_lat", 1).all(Latency { busy: false }).floor(eventfd_latency).measure();
     suite
         .row("wake_lat_polling", 1)
         .peer::<Polling>(Latency { busy: false })
-        .floor(spinning_latency);
-    suite.row("wake_lat_busy", 1).all(Latency { busy: true });
+        .floor(spinning_latency)
+        .measure();
+    suite.row("wake_lat_busy", 1).all(Latency { busy: true }).measure();
 
-    suite.row("wake_busy_1", 1).all(BusyWake { tasks: 1 }).floor(|n| flagged_wakes(1, n));
-    suite.row("wake_busy_1k", 1).all(BusyWake { tasks: 1_000 }).floor(|n| flagged_wakes(1_000, n));
+    suite
+        .row("wake_busy_1", 1)
+        .all(BusyWake { tasks: 1 })
+        .floor(move |n| flagged_wakes(1, n))
+        .measure();
+    suite
+        .row("wake_busy_1k", 1)
+        .all(BusyWake { tasks: 1_000 })
+        .floor(move |n| flagged_wakes(1_000, n))
+        .measure();
 }
 
 /// Two tasks hand a number to and fro.
