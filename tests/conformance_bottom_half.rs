@@ -1,4 +1,10 @@
 //! Conformance of the event loop: bottom halves.
+//!
+//! The flags, the order of a batch, slices and nesting, the end of a context. Each test runs in a
+//! thread with a loop of its own; closures stand in for callbacks. What ends the process is tried in
+//! a process of its own, and the sentence it says is part of the rule.
+//!
+//! Wake-ups between threads are in `conformance_poll.rs`.
 
 #[path = "common/aio.rs"]
 mod aio;

@@ -1,4 +1,10 @@
 //! Conformance of the event loop: the Big QEMU Lock.
+//!
+//! Exclusion, the thread-local flag, and the count of borrows that forbid the release. That the main
+//! loop releases the lock around its sleep is in `conformance_main_loop.rs`.
+//!
+//! The lock is global: tests that take it in this process take turns, those that misuse it run in a
+//! process of their own.
 
 #[path = "common/aio.rs"]
 mod aio;

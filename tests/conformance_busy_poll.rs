@@ -1,4 +1,10 @@
 //! Conformance of the event loop: asking handlers from userspace, and busy polling.
+//!
+//! `io_poll` and `io_poll_ready`, and what turns busy polling on and off. How long a loop polls is
+//! the loop's own business, so no test measures time: they count how often a handler is asked in
+//! one sleep.
+//!
+//! That no wake-up is lost while polling is in `conformance_poll.rs`.
 
 #[path = "common/aio.rs"]
 mod aio;

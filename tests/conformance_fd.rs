@@ -1,4 +1,10 @@
 //! Conformance of the event loop: file descriptors and event notifiers.
+//!
+//! Which events call what, level-triggered, for sockets, pipes, regular files, nested epoll instances
+//! and thousands of idle descriptors. Changing registrations during a pass or from other threads is
+//! in `conformance_fd_changes.rs`.
+//!
+//! Each test runs in a thread with a loop of its own.
 
 #[path = "common/aio.rs"]
 mod aio;

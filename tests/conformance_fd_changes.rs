@@ -1,4 +1,10 @@
 //! Conformance of the event loop: changing registrations while events are delivered.
+//!
+//! Handlers that are replaced or removed by their own callback, by another's, by a nested pass or by
+//! another thread; descriptor numbers that are used again. A callback that was removed must not
+//! start, and what it used may be gone.
+//!
+//! Tests that need a certain descriptor number run in a process of their own.
 
 #[path = "common/aio.rs"]
 mod aio;
@@ -138,6 +144,35 @@ fn reopen_during_a_pass(home: Loop) {
     assert!(runs.get() <= 1);
     home.remove_fd(number);
     home.remove_fd(first.fd());
+}
+
+#[test]
+fn an_event_of_a_closed_descriptor_does_not_reach_a_new_one_of_the_same_number() {
+    in_own_process(
+        "an_event_of_a_closed_descriptor_does_not_reach_a_new_one_of_the_same_number",
+        || on_loop(reopen_after_a_close),
+    );
+}
+
+/// The kernel goes on watching a descriptor that was closed before its removal, if it has a duplicate.
+fn reopen_after_a_close(home: Loop) {
+    let (here, mut there) = UnixStream::pair().expect("a socket pair");
+    let duplicate = here.try_clone().expect("a duplicate");
+    let number = here.as_raw_fd();
+    let old = Handler::on_read(|| unreachable!("it was removed"));
+    home.set_fd(number, &old);
+    drop(here);
+    home.remove_fd(number);
+    let idle = Notifier::new();
+    assert_eq!(idle.fd(), number, "the kernel gives the lowest free number");
+    let fresh = Handler::on_read(|| unreachable!("it was never set"));
+    home.set_fd(number, &fresh);
+
+    there.write_all(b"x").expect("there is room");
+    assert!(!home.poll(false));
+
+    home.remove_fd(number);
+    drop(duplicate);
 }
 
 #[test]

@@ -1,4 +1,9 @@
 //! Conformance of the event loop: iothreads.
+//!
+//! The thread and its context, the registry, references, the stop. A question to an iothread is a
+//! oneshot bottom half that answers through a channel.
+//!
+//! Identifiers are global, so each test has its own.
 
 #[path = "common/aio.rs"]
 mod aio;

@@ -1,4 +1,9 @@
 //! Conformance of the event loop: the main loop and its two contexts.
+//!
+//! What a turn runs, how long it sleeps and what ends the sleep, which context nested loops run, and
+//! when the BQL is free. The main loop exists once, so each test is a process of its own.
+//!
+//! Waiting for conditions (`AIO_WAIT_WHILE`) is here too: it belongs to the main loop.
 
 #[path = "common/aio.rs"]
 mod aio;
@@ -102,6 +107,21 @@ fn a_nested_loop_runs_neither_the_iohandler_context_nor_the_timers_of_the_main_l
             Loop::iohandler().remove_fd(notifier.fd());
         },
     );
+}
+
+#[test]
+fn the_main_loop_may_run_the_iohandler_context_alone() {
+    in_main_loop("the_main_loop_may_run_the_iohandler_context_alone", || {
+        let trace = Trace::default();
+        let (main, iohandler) = (|| trace.log("main"), || trace.log("iohandler"));
+        Loop::main().oneshot(&main);
+        Loop::iohandler().oneshot(&iohandler);
+
+        assert!(Loop::iohandler().poll(true));
+        assert_eq!(trace.take(), ["iohandler"]);
+        turn(true);
+        assert_eq!(trace.take(), ["main"]);
+    });
 }
 
 #[test]

@@ -1,4 +1,8 @@
 //! Conformance of the event loop: one pass, wake-ups, and threads.
+//!
+//! The order of a pass, when it sleeps and what ends the sleep, the home thread. The tests with
+//! several threads are bounded races: a wake-up that is lost makes them hang, and nothing in them
+//! sleeps to wait for another thread.
 
 #[path = "common/aio.rs"]
 mod aio;

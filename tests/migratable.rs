@@ -229,7 +229,8 @@ fn a_dropped_handle_cancels_wherever_the_task_is(nc: &mut NoCoroutine) {
 /// The main loop belongs to one thread, so the cases run one after the other.
 #[test]
 fn migratable_tasks() {
-    let cases: [(&str, fn(&mut NoCoroutine)); 7] = [
+    type Case = fn(&mut NoCoroutine);
+    let cases: [(&str, Case); 7] = [
         ("hop", a_task_hops_around_and_is_always_where_it_says),
         ("on_main", on_main_looks_at_the_lock_and_goes_back),
         ("siblings", siblings_ride_along),

@@ -12,6 +12,8 @@
 //! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` are asked from their registration on. The
 //! emulation is a machine that was not started: the guest's clock stands until [`cpu_enable_ticks`] and
 //! [`qemu_clock_enable`]. `main_loop_wait` keeps nanoseconds where `GLib` rounds up to milliseconds.
+//! A blocking `aio_poll` of the iohandler context, which QEMU only does while it shuts down, returns
+//! early while the main context has something ready.
 //!
 //! Not here: `GLib` sources, icount and replay, the thread pool, RCU.
 //!

@@ -166,13 +166,13 @@ impl fmt::Debug for NoCoroutine {
 
 /// What a task of the main loop is lent: it is polled in the main loop's thread, under the Big QEMU Lock.
 pub struct MainCx {
+    /// Also what binds it to its thread: a marker beside it would have the compiler say everything twice.
     core: Rc<Core>,
-    thread: PhantomData<Rc<BoundToThisThread>>,
 }
 
 impl MainCx {
     pub(crate) fn new(core: Rc<Core>) -> MainCx {
-        MainCx { core, thread: PhantomData }
+        MainCx { core }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -234,8 +234,14 @@ impl MainCx {
         called_at: &'static Location<'static>,
         f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
     ) {
-        // SAFETY: this is the main loop's thread, which runs the iohandler context.
-        unsafe { run_oneshot_here(&Context::iohandler(), call_job(errand, called_at, f)) };
+        let call = call_job(errand, called_at, f);
+        if self.core.is_nested() {
+            // Nested loops do not run the iohandler context, and the task waits in one.
+            self.core.call_outside(call);
+        } else {
+            // SAFETY: this is the main loop's thread, which runs the iohandler context.
+            unsafe { run_oneshot_here(&Context::iohandler(), call) };
+        }
     }
 
     /// Spawns the future that `make` makes of a context of its own: what `spawn_named` does with an async
@@ -286,12 +292,11 @@ where
 /// What a task of an iothread is lent: it is polled in the iothread, without the Big QEMU Lock.
 pub struct IoCx {
     core: Rc<Core>,
-    thread: PhantomData<Rc<BoundToThisThread>>,
 }
 
 impl IoCx {
     pub(crate) fn new(core: Rc<Core>) -> IoCx {
-        IoCx { core, thread: PhantomData }
+        IoCx { core }
     }
 
     /// Takes the Big QEMU Lock, waiting for it, and lets `f` look at what it protects.
@@ -365,8 +370,9 @@ fn call_job<R>(
 ) -> impl FnOnce() {
     move || {
         errand.call(called_at, || {
-            // SAFETY: a bottom half of the iohandler context runs in the main loop's thread, outside of
-            // coroutines; capabilities of code further up the stack are in use by that code only.
+            // SAFETY: a bottom half of the iohandler context, and a call that an executor of the main
+            // loop's thread makes, run in that thread, outside of coroutines; capabilities of code
+            // further up the stack are in use by that code only.
             unsafe { NoCoroutine::assume(f) }
         });
     }

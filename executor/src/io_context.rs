@@ -165,10 +165,10 @@ impl Port {
         match &mut *state {
             State::Unattached(waiting) => {
                 waiting.push(job);
-                let first = waiting.len() == 1;
-                drop(state);
-                if first {
+                if waiting.len() == 1 {
                     let port = Arc::clone(self);
+                    // Under the lock: whoever ends the iothread asks `close_if_unused` before, so the
+                    // loop still runs what is scheduled here.
                     run_oneshot(&self.context, move || port.attach());
                 }
                 None
@@ -197,15 +197,14 @@ impl Port {
         let resident = Resident { port: Arc::clone(self), executor: Some(executor) };
         RESIDENTS.with_borrow_mut(|residents| residents.push(resident));
         let mut state = self.lock();
-        let _set_once = self.home.set(Arc::clone(&home));
         let before = std::mem::replace(&mut *state, State::Attached(probe));
-        if let State::Unattached(waiting) = before {
-            // Under the lock, so that nobody overtakes.
-            let refused: Vec<Job> =
-                waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
-            drop(state);
-            drop(refused);
-        }
+        let State::Unattached(waiting) = before else { unreachable!("a port is attached once") };
+        let refused: Vec<Job> =
+            waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
+        // Last, and under the lock, so that nobody overtakes: who sees it sends past the lock.
+        let _set_once = self.home.set(home);
+        drop(state);
+        drop(refused);
     }
 }
 

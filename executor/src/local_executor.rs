@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod calls;
 mod core;
 mod doorbell;
 mod slice;

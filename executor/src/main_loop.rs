@@ -28,6 +28,8 @@ struct Executors {
 
 thread_local! {
     static EXECUTORS: RefCell<Executors> = RefCell::default();
+    /// Whether a `run_main` is on the stack, also while it has released the lock.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
     /// Calls of `main_loop_wait` on the stack.
     static DISPATCHING: Cell<u32> = const { Cell::new(0) };
 }
@@ -48,7 +50,11 @@ pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R 
         panic!("`run_main` inside QEMU, whose main loop is QEMU's own: use `host::attach`");
     }
     assert!(!current::in_poll(), "`run_main` inside {}", current::describe_task());
-    assert!(!bql::is_locked(), "`run_main` runs already, or this thread holds the Big QEMU Lock");
+    assert!(!RUNNING.get(), "`run_main` runs already");
+    assert!(
+        !bql::is_locked(),
+        "`run_main` takes the Big QEMU Lock, which this thread holds already"
+    );
     claim_main_loop();
     let _running = Running::begin();
     clock::resume_virtual(&Bql::new());
@@ -105,6 +111,7 @@ struct Running {
 
 impl Running {
     fn begin() -> Running {
+        RUNNING.set(true);
         Running { _lock: bql::Held::new() }
     }
 }
@@ -114,6 +121,7 @@ impl Drop for Running {
         let executors = EXECUTORS.take();
         drop(executors.main);
         drop(executors.nested);
+        RUNNING.set(false);
     }
 }
 

@@ -51,6 +51,12 @@ struct Ends<T> {
     working: Option<Waker>,
 }
 
+impl<T> Ends<T> {
+    fn is_awaited_by(&self, waker: &Waker) -> bool {
+        self.awaiting.as_ref().is_some_and(|known| known.will_wake(waker))
+    }
+}
+
 impl<T> Slot<T> {
     fn lock(&self) -> MutexGuard<'_, Ends<T>> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
@@ -135,13 +141,15 @@ impl<T> Errand<T> {
     /// Polls a future to its end, unless it is cancelled first, and reports what it returns once it is
     /// gone.
     pub(crate) async fn run(mut self, future: impl Future<Output = T>) {
-        let result = {
-            let mut future = pin!(future);
-            let mut heard = false;
-            std::future::poll_fn(|cx| self.poll_unless_cancelled(&mut heard, future.as_mut(), cx))
-                .await
-        };
-        self.finish(result);
+        let mut future = pin!(Some(future));
+        let mut listening = false;
+        let result = std::future::poll_fn(|cx| {
+            let future = future.as_mut().as_pin_mut().expect("it is there until it is ready");
+            self.poll_unless_cancelled(&mut listening, future, cx)
+        })
+        .await;
+        let dropped = catch_unwind(AssertUnwindSafe(|| future.set(None)));
+        self.finish(result_after_drop(result, dropped));
     }
 
     fn poll_unless_cancelled(
@@ -159,12 +167,30 @@ impl<T> Errand<T> {
         }
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(polled) => polled.map(Ok),
-            Err(payload) => {
-                let label = current::task().expect("an errand is a task of its own");
-                Poll::Ready(Err(JoinError::panicked(label, payload)))
-            }
+            Err(payload) => Poll::Ready(Err(JoinError::panicked(errand_label(), payload))),
         }
     }
+}
+
+/// What to report when the future's destructor may have panicked, as a task does: its panic takes the
+/// place of the output, and comes after a panic of the future.
+fn result_after_drop<T>(
+    result: Result<T, JoinError>,
+    dropped: std::thread::Result<()>,
+) -> Result<T, JoinError> {
+    let Err(payload) = dropped else { return result };
+    let error = JoinError::panicked(errand_label(), payload);
+    match result {
+        Err(first) if first.is_panic() => {
+            error.report_if_panic();
+            Err(first)
+        }
+        _ => Err(error),
+    }
+}
+
+fn errand_label() -> TaskLabel {
+    current::task().expect("an errand is a task of its own")
 }
 
 impl<T> Drop for Errand<T> {
@@ -207,18 +233,21 @@ impl<T> Future for Remote<T> {
     ///
     /// If it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Dropped after the guard, which is younger: cloning and dropping a waker is foreign code.
+        let _replaced;
         let mut ends = self.slot.lock();
-        if ends.finished {
-            let result = ends.result.take();
+        if !ends.finished && !ends.is_awaited_by(cx.waker()) {
             drop(ends);
-            return Poll::Ready(result.expect("a `Remote` was polled after it was ready"));
+            let waker = cx.waker().clone();
+            ends = self.slot.lock();
+            _replaced = ends.awaiting.replace(waker);
         }
-        if !ends.awaiting.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            let replaced = ends.awaiting.replace(cx.waker().clone());
-            drop(ends);
-            drop(replaced);
+        if !ends.finished {
+            return Poll::Pending;
         }
-        Poll::Pending
+        let result = ends.result.take();
+        drop(ends);
+        Poll::Ready(result.expect("a `Remote` was polled after it was ready"))
     }
 }
 

@@ -45,7 +45,7 @@ mod running;
 mod state;
 mod waker;
 
-pub(crate) use cell::{Header, Polled, TaskRef, discard_result, spawn};
+pub(crate) use cell::{Header, Polled, TaskRef, spawn};
 #[cfg(feature = "host")]
 pub(crate) use lost::drop_payload;
 pub(crate) use lost::write_stderr;

@@ -135,7 +135,7 @@ fn deadline(context: &Context, timeout_ns: i64, begin: Option<i64>, limit_ns: i6
     if limit_ns == 0 || context.monitor.needs_kernel() {
         return None;
     }
-    Some(begin? + soonest(timeout_ns, limit_ns))
+    Some(begin?.saturating_add(soonest(timeout_ns, limit_ns)))
 }
 
 /// Adapts the poll times of what became ready to how long the pass has waited since `begin`.

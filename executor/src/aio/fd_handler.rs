@@ -67,6 +67,13 @@ impl<F: AsFd> FdHandler<F> {
     }
 }
 
+impl<F: AsFd> FdHandler<F> {
+    /// Stops watching. The fd stays open.
+    pub(crate) fn close(&self) {
+        set_handler(&self.context, self.fd.as_fd(), None, 0);
+    }
+}
+
 struct Callbacks {
     ready: IOHandler,
     poll: Option<AioPollFn>,
@@ -96,7 +103,7 @@ fn set_handler(context: &Context, fd: BorrowedFd<'_>, callbacks: Option<Callback
 
 impl<F: AsFd> Drop for FdHandler<F> {
     fn drop(&mut self) {
-        set_handler(&self.context, self.fd.as_fd(), None, 0);
+        self.close();
     }
 }
 

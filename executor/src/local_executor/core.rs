@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use super::budget::Budget;
+use super::calls::Calls;
 use super::doorbell::Bell;
 use super::timers::LoopTimers;
 use crate::aio::context::Context;
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     number: usize,
     context: Context,
     bell: Bell,
+    calls: Calls,
     home: Arc<Home>,
     table: Arc<TaskTable>,
     counters: Arc<Counters>,
@@ -40,6 +42,8 @@ pub(crate) struct Core {
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
     budget: Cell<Budget>,
     closed: Cell<bool>,
+    /// Whether `cancel_repeatedly` is on the stack.
+    cancelling: Cell<bool>,
     next_id: Cell<u64>,
 }
 
@@ -63,6 +67,7 @@ impl Core {
             context: context.clone(),
             home: Home::new(bell.for_home()),
             bell,
+            calls: Calls::default(),
             table: Arc::default(),
             counters: Arc::default(),
             timers: Arc::new(TimerQueue::new()),
@@ -70,6 +75,7 @@ impl Core {
             reactor: OnceCell::new(),
             budget: Cell::default(),
             closed: Cell::new(false),
+            cancelling: Cell::new(false),
             next_id: Cell::new(0),
         });
         current::register(&core);
@@ -104,6 +110,15 @@ impl Core {
         &self.bell
     }
 
+    pub(super) fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// Whether nested event loops run this executor.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.bell.is_nested()
+    }
+
     pub(super) fn loop_timers(&self) -> &LoopTimers {
         &self.loop_timers
     }
@@ -131,8 +146,9 @@ impl Core {
         }
         let reactor = Arc::new(Reactor::new()?);
         let handler = FdHandler::new::<FdEvents>(&self.context, Arc::clone(&reactor), self.number);
-        let (reactor, _) = self.reactor.get_or_init(|| (reactor, handler));
+        let (reactor, handler) = self.reactor.get_or_init(|| (reactor, handler));
         if self.is_closed() {
+            handler.close();
             reactor.close();
         }
         Ok(Arc::clone(reactor))
@@ -172,7 +188,7 @@ impl Core {
         let (task, handle) = spawned.expect("`insert` calls its argument");
         task.enqueue_first();
         if self.is_closed() {
-            self.cancel_all();
+            self.cancel_repeatedly();
         }
         handle
     }
@@ -181,7 +197,8 @@ impl Core {
     ///
     /// # Panics
     ///
-    /// Inside a poll, naming the task; and if the future is suspended with a `BqlRefCell` borrowed.
+    /// Inside a poll, naming the task; if the future is suspended with a `BqlRefCell` borrowed; and if it
+    /// would have to wait although the executor was shut down.
     #[track_caller]
     pub(crate) fn block_on<F: Future>(
         self: &Rc<Self>,
@@ -205,6 +222,10 @@ impl Core {
                     return output;
                 }
             }
+            assert!(
+                !self.is_closed(),
+                "the executor was shut down: nothing can wake the future of this `block_on` any more"
+            );
             wait();
         }
     }
@@ -230,29 +251,38 @@ impl Core {
         if self.is_closed() {
             return Vec::new();
         }
-        for _ in 0..SHUTDOWN_ROUNDS {
-            self.serve_requests_entered();
-            self.cancel_all();
-            if self.table.len() == 0 {
-                break;
-            }
-        }
+        self.cancel_repeatedly();
         self.close();
         self.table.rows().into_iter().map(|row| row.label).collect()
     }
 
-    /// Cancels every task and drops the futures, all but those that are on the stack.
-    fn cancel_all(self: &Rc<Self>) {
+    /// Cancels every task, and what the destructors spawn, within a bound. A destructor that gets here
+    /// again leaves the work to the outer call: it must not recurse for ever.
+    fn cancel_repeatedly(self: &Rc<Self>) {
+        if self.cancelling.replace(true) {
+            return;
+        }
+        for _ in 0..SHUTDOWN_ROUNDS {
+            let served = self.serve_requests_entered();
+            if self.cancel_all() + served == 0 {
+                break;
+            }
+        }
+        self.cancelling.set(false);
+    }
+
+    /// Cancels every task and drops the futures, all but those that are on the stack. Returns how many.
+    fn cancel_all(self: &Rc<Self>) -> usize {
         let tasks = self.table.all();
         for task in &tasks {
             task.cancel();
         }
-        self.run_all_ready(tasks.len());
+        self.run_all_ready(tasks.len())
     }
 
-    fn serve_requests_entered(self: &Rc<Self>) {
+    fn serve_requests_entered(self: &Rc<Self>) -> usize {
         let _entered = current::enter(self);
-        self.serve_requests();
+        self.serve_requests()
     }
 
     /// Lets go of the event loop. What other threads still send is refused; wakers that are still
@@ -263,10 +293,13 @@ impl Core {
             let _entered = current::enter(self);
             drop(self.home.inbox().close());
         }
+        self.calls.close();
         self.bell.close();
         self.loop_timers.close();
         self.timers.close();
-        if let Some((reactor, _)) = self.reactor.get() {
+        if let Some((reactor, handler)) = self.reactor.get() {
+            // A spawner may keep the core alive: nobody would take the events that the loop sees.
+            handler.close();
             reactor.close();
         }
         close_pool(&self.home);

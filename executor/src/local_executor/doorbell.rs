@@ -37,6 +37,18 @@ impl OnBottomHalf for Rang {
     }
 }
 
+/// The relay found the executor's thread, or nobody: it passes nothing on, or it would spin for an
+/// executor that is attached to the main loop by another thread.
+struct Relayed;
+
+impl OnBottomHalf for Relayed {
+    fn run(number: usize) {
+        if let Some(core) = current::find(number) {
+            core.rang();
+        }
+    }
+}
+
 fn pass_on(number: usize) {
     let relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
     let relay = relays.iter().find(|(n, _)| *n == number).map(|(_, relay)| Arc::clone(relay));
@@ -56,14 +68,15 @@ impl Doorbell for HomeBell {
 
 impl Bell {
     pub(super) fn new(context: &Context, number: usize) -> Bell {
-        let bottom_half =
-            |context: &Context| Arc::new(BottomHalf::new::<Rang>(context, number, c"executor"));
         let nested = context.is_main();
         if nested {
-            let relay = bottom_half(&Context::iohandler());
-            RELAYS.lock().unwrap_or_else(PoisonError::into_inner).push((number, relay));
+            let relay =
+                BottomHalf::new::<Relayed>(&Context::iohandler(), number, c"executor-relay");
+            let mut relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
+            relays.push((number, Arc::new(relay)));
         }
-        Bell { number, bottom_half: bottom_half(context), nested }
+        let bottom_half = BottomHalf::new::<Rang>(context, number, c"executor");
+        Bell { number, bottom_half: Arc::new(bottom_half), nested }
     }
 
     pub(super) fn for_home(&self) -> Box<dyn Doorbell> {

@@ -3,15 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use super::core::Core;
 use crate::bql::borrows;
 use crate::current;
-use crate::task::{
-    JoinError, Polled, Running, TaskLabel, TaskRef, abort, discard_result, report_lost_panic,
-};
+use crate::task::{JoinError, Polled, Running, TaskLabel, abort, report_lost_panic};
 
 impl Core {
     /// Polls ready tasks until none is left or the budget is spent. Rings for what is left.
@@ -19,15 +16,21 @@ impl Core {
     /// The doorbell, the fd handler and the timers end here. It goes on with what becomes ready while it
     /// runs: one pass of the loop for each hop between tasks would cost twenty times the hop.
     pub(crate) fn run_slice(self: &Rc<Self>) {
-        let _entered = current::enter(self);
-        self.counters().slices.add(1);
-        let _run = Run { core: self, was_idle: self.set_running() };
-        self.run_until_spent();
+        {
+            let _entered = current::enter(self);
+            self.counters().slices.add(1);
+            let _run = Run { core: self, was_idle: self.set_running() };
+            self.run_until_spent();
+        }
+        self.make_calls();
     }
 
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
         let mut polls = 0;
+        // First of all: the ring that started this run may have been for these requests, and nobody
+        // rings for them again, however soon the budget is spent.
+        self.serve_requests();
         loop {
             if left.look_around() {
                 self.serve_requests();
@@ -58,13 +61,15 @@ impl Core {
         served
     }
 
-    /// Runs cancelled and other ready tasks without a budget. For the shutdown.
-    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) {
+    /// Runs up to `bound` cancelled and other ready tasks without a budget. Returns how many. For the
+    /// shutdown.
+    pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) -> usize {
         let _entered = current::enter(self);
-        for _ in 0..bound {
-            let Some((running, cancelled)) = Running::next(self.home()) else { return };
+        for ran in 0..bound {
+            let Some((running, cancelled)) = Running::next(self.home()) else { return ran };
             self.run_task(running, cancelled);
         }
+        bound
     }
 
     #[inline]
@@ -119,12 +124,12 @@ impl Core {
     /// whoever does.
     #[inline]
     fn finish(&self, running: Running) {
-        let detached = !running.has_join();
+        if !running.has_join() {
+            // While it is in the table: its output's destructor is still this task.
+            discard_detached(&running);
+        }
         let task = self.table().remove(running.key());
         self.counters().completed.add(1);
-        if detached {
-            discard_detached(&task);
-        }
         running.finish(task);
     }
 
@@ -192,8 +197,8 @@ fn check_borrow_ended(before: borrows::Live, message: &str) {
 
 /// Lets go of the result of a task without a handle.
 #[cold]
-fn discard_detached(task: &TaskRef) {
-    match catch_unwind(AssertUnwindSafe(|| discard_result(task))) {
+fn discard_detached(running: &Running) {
+    match running.discard_result() {
         Ok(None) => {}
         Ok(Some(error)) => error.report_if_panic(),
         Err(payload) => report_lost_panic(&"the output of a detached task", payload),

@@ -9,9 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 use std::task::Context;
+use std::thread;
 
 use super::JoinError;
-use super::cell::{Header, Polled, TaskRef, enqueue, free, vtable};
+use super::cell::{Header, Polled, TaskRef, discard_result, enqueue, free, vtable};
 use super::state::{AfterDrop, AfterStart, AfterWake, Outcome};
 use super::{wake_without_panic, waker};
 use crate::home::Home;
@@ -80,6 +81,14 @@ impl Running {
         let drop_output = vtable(self.header()).drop_output;
         // SAFETY: [running-is-lock], and the poll has put the output into the stage.
         catch_unwind(AssertUnwindSafe(|| unsafe { drop_output(self.header) }))
+    }
+
+    /// Drops the result of a complete task that nobody joins. Returns the error, if it was one, or the
+    /// panic of the output's destructor.
+    pub(crate) fn discard_result(&self) -> thread::Result<Option<JoinError>> {
+        // Not a reference of its own: the table's lives until `finish`.
+        let task = ManuallyDrop::new(TaskRef { header: self.header });
+        catch_unwind(AssertUnwindSafe(|| discard_result(&task)))
     }
 
     /// Puts an error where the future was. The stage must be empty.

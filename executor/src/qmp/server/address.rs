@@ -29,7 +29,8 @@ pub enum Address {
     Unix(PathBuf),
     /// A TCP socket, as host and port: `tcp:HOST:PORT`. Port 0 lets the kernel choose one.
     ///
-    /// Whoever reaches the port commands the program.
+    /// Whoever reaches the port commands the program. A client that closes its connection looks like one
+    /// that only sends no more, so a command that runs for it is not cancelled, as it is with UNIX sockets.
     Tcp(String),
     /// Standard input and output, for one client: `stdio`.
     Stdio,

@@ -134,8 +134,12 @@ impl Client {
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
-        let mut moved = self.poll_input(cx)?;
+        // What has been read comes first, because there may be room for more then.
         self.start_requests(cx);
+        let mut moved = self.poll_input(cx)?;
+        if moved {
+            self.start_requests(cx);
+        }
         moved |= self.poll_running(cx);
         moved |= self.take_mail(cx);
         moved |= self.poll_output(cx)?;
@@ -220,6 +224,7 @@ impl Client {
         }
         match self.transport.poll_write(cx, self.session.unsent())? {
             Poll::Pending => Ok(false),
+            Poll::Ready(0) => Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(count) => {
                 self.session.advance(count);
                 Ok(true)

@@ -96,6 +96,7 @@ impl Hub {
         }
         let mailbox = Arc::new(Mailbox::new(limit));
         let key = state.clients.insert(Arc::clone(&mailbox));
+        drop(state);
         Some(Membership { hub: Arc::clone(self), key, mailbox })
     }
 

@@ -5,7 +5,7 @@
 //! somebody else's. A file that a crashed program left behind is replaced, which is only tried when
 //! nobody listens there.
 //!
-//! Threads: [`Listener::bind`] and the end on the main loop, the rest in the monitor's.
+//! Threads: a [`Listener`] is made and dropped on the main loop; its task runs in the monitor's.
 
 #![forbid(unsafe_code)]
 
