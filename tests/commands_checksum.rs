@@ -174,7 +174,7 @@ fn what_cannot_be_done_is_refused_in_the_words_of_qemu() {
 #[test]
 fn a_file_without_permission_is_refused() {
     let file = TestFile::new(b"secret");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
     std::fs::set_permissions(&file.path, mode).expect("the file is ours");
     if std::fs::File::open(&file.path).is_ok() {
         // Root may read everything; the socket in the test above stands for what cannot be opened.
