@@ -166,13 +166,13 @@ impl fmt::Debug for NoCoroutine {
 
 /// What a task of the main loop is lent: it is polled in the main loop's thread, under the Big QEMU Lock.
 pub struct MainCx {
+    /// Also what binds it to its thread: a marker beside it would have the compiler say everything twice.
     core: Rc<Core>,
-    thread: PhantomData<Rc<BoundToThisThread>>,
 }
 
 impl MainCx {
     pub(crate) fn new(core: Rc<Core>) -> MainCx {
-        MainCx { core, thread: PhantomData }
+        MainCx { core }
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
@@ -292,12 +292,11 @@ where
 /// What a task of an iothread is lent: it is polled in the iothread, without the Big QEMU Lock.
 pub struct IoCx {
     core: Rc<Core>,
-    thread: PhantomData<Rc<BoundToThisThread>>,
 }
 
 impl IoCx {
     pub(crate) fn new(core: Rc<Core>) -> IoCx {
-        IoCx { core, thread: PhantomData }
+        IoCx { core }
     }
 
     /// Takes the Big QEMU Lock, waiting for it, and lets `f` look at what it protects.

@@ -215,3 +215,6 @@ pub(crate) fn close_pool(home: &Arc<Home>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

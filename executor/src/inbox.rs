@@ -281,3 +281,6 @@ fn report(result: Result<(), Box<dyn Any + Send>>) {
         crate::task::report_lost_panic(&"a job sent to an executor", payload);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,9 @@
 //!
 //! By default the event loop is an emulation of QEMU's on epoll, so programs and tests just run. A thread
 //! that is no main loop can have a [`LocalExecutor`] of its own.
+//!
+//! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
+//! way in.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -59,6 +62,8 @@ pub mod clock;
 mod current;
 mod cx;
 mod home;
+#[cfg(feature = "host")]
+pub mod host;
 mod inbox;
 mod io_context;
 mod local_executor;

@@ -61,3 +61,6 @@ impl RunQueue {
         Some(first)
     }
 }
+
+#[cfg(test)]
+mod tests;

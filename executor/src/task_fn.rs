@@ -11,7 +11,9 @@ use std::future::Future;
 /// closure that returns an `async` block does not: its return type cannot name the borrow.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async function of `{A}` that returns `{T}`",
-    label = "expected a named `async fn`, or an async closure"
+    label = "expected a named `async fn`, or an async closure",
+    note = "write `async |cx: {A}| {{ .. }}` (and `async move` to take captures along), or name an `async fn`; a \
+            future that needs no capability goes to `spawn_future`"
 )]
 pub trait TaskFn<A, T>: FnOnce(A) -> <Self as TaskFn<A, T>>::Fut {
     /// The future.

@@ -168,6 +168,7 @@ pub(crate) fn is_child() -> bool {
 
 /// Runs the test of that name again in a process of its own, where [`is_child`] says yes.
 pub(crate) fn in_child(test: &str) -> Output {
+    assert!(!is_child(), "the child came to the end of its part");
     Command::new(std::env::current_exe().expect("the test is a program"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")

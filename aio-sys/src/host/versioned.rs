@@ -128,7 +128,7 @@ struct VersionInfo {
 /// # Safety
 ///
 /// `T` is the type of a function pointer, and the symbol's own.
-unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
+pub(super) unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
     const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
     // SAFETY: the name is a NUL-terminated string.
     let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };

@@ -32,7 +32,11 @@ struct Own(Context);
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // Other thread-locals may go later, and must not find a context that is gone.
+        // Other thread-locals may go later, and must not find a context that is gone. QEMU has no such
+        // function: there the context stays, with the reference that the thread had.
+        #[cfg(feature = "host")]
+        let _stays = std::mem::ManuallyDrop::new(self.0.clone());
+        #[cfg(not(feature = "host"))]
         aio_sys::emulated::forget_current_aio_context(self.0.as_raw());
     }
 }

@@ -247,7 +247,7 @@ impl Core {
         polled
     }
 
-    pub(super) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
+    pub(crate) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
         if self.is_closed() {
             return Vec::new();
         }

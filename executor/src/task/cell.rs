@@ -245,6 +245,11 @@ impl TaskRef {
         unsafe { self.header.as_ref() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn as_header(&self) -> NonNull<Header> {
+        self.header
+    }
+
     pub(super) fn state(&self) -> &State {
         &self.header().state
     }

@@ -21,8 +21,11 @@ use super::{TaskLabel, message, report_lost_panic};
 pub struct JoinHandle<T> {
     task: TaskRef,
     /// It hands out a `T` that was made here, and reads the task's plain cells, [home-thread].
-    home: PhantomData<(Rc<()>, T)>,
+    home: PhantomData<(Rc<BoundToThisThread>, T)>,
 }
+
+/// Named in the compiler's message when a handle would leave its thread.
+struct BoundToThisThread;
 
 impl<T> Unpin for JoinHandle<T> {}
 

@@ -373,3 +373,6 @@ fn too_many_references() -> ! {
     // An unwinding panic could be caught by a program that goes on leaking until the count wraps.
     super::abort("a task has more than 67 million wakers: something leaks them")
 }
+
+#[cfg(test)]
+mod tests;

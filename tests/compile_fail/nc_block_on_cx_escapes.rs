@@ -1,0 +1,10 @@
+//! Must not compile: the task's capability ends with its future; outside, the code may block.
+
+use executor::{MainCx, NoCoroutine, block_on};
+
+fn handler(nc: &mut NoCoroutine) {
+    let cx = block_on(nc, async |cx: &MainCx| cx);
+    cx.bql(|_bql| ());
+}
+
+fn main() {}
