@@ -1,5 +1,7 @@
 //! Panics of tasks, destructors, wakers and hooks: each reaches its reader, and the executor goes on.
 
+#![allow(clippy::significant_drop_tightening, reason = "a recorder lives as long as its test")]
+
 mod common;
 
 use std::cell::Cell;

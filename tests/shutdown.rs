@@ -140,7 +140,8 @@ fn tasks_that_wake_each_other_in_their_destructors_all_go() {
         let (wakers, dropped) = (Rc::clone(&wakers), Rc::clone(&dropped));
         executor
             .spawn(async move {
-                wakers.borrow_mut().push(own_waker().await);
+                let own = own_waker().await;
+                wakers.borrow_mut().push(own);
                 let _guard = OnDrop(move || {
                     dropped.set(dropped.get() + 1);
                     wakers.borrow().iter().for_each(std::task::Waker::wake_by_ref);

@@ -1,5 +1,7 @@
 //! Timers on all clocks, moved, dropped and paused.
 
+#![allow(clippy::async_yields_async, reason = "sleeps are moved from place to place")]
+
 mod common;
 
 use std::cell::Cell;
