@@ -268,7 +268,7 @@ fn a_joiners_waker_that_panics_is_reported_and_stops_nobody() {
 fn a_timers_waker_that_panics_takes_no_other_timer_with_it() {
     let recorder = Recorder::start();
     let executor = LocalExecutor::new().unwrap();
-    let soon = executor::clock::Clock::Realtime.after(Duration::from_millis(2));
+    let soon = executor::clock::Clock::Realtime.after(Duration::from_millis(30));
     let mut bad = executor::time::sleep_until(executor::clock::Clock::Realtime, soon);
     executor.run(async {
         assert!(poll_once(&mut bad, &panicking_waker()).is_pending());
