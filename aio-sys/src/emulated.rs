@@ -12,6 +12,8 @@
 //! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` are asked from their registration on. The
 //! emulation is a machine that was not started: the guest's clock stands until [`cpu_enable_ticks`] and
 //! [`qemu_clock_enable`]. `main_loop_wait` keeps nanoseconds where `GLib` rounds up to milliseconds.
+//! A blocking `aio_poll` of the iohandler context, which QEMU only does while it shuts down, returns
+//! early while the main context has something ready.
 //!
 //! Not here: `GLib` sources, icount and replay, the thread pool, RCU.
 //!
@@ -48,7 +50,10 @@ pub use clock::{cpu_disable_ticks, cpu_enable_ticks, qemu_clock_get_ns};
 pub use context::{
     aio_context_new, aio_context_ref, aio_context_timer_group, aio_context_unref, aio_notify,
 };
-pub use current::{qemu_get_current_aio_context, qemu_in_iothread, qemu_set_current_aio_context};
+pub use current::{
+    forget_current_aio_context, qemu_get_current_aio_context, qemu_in_iothread,
+    qemu_set_current_aio_context,
+};
 pub use error::{error_free, error_get_pretty, g_free};
 pub use event_notifier::{
     event_notifier_cleanup, event_notifier_get_fd, event_notifier_init, event_notifier_set,

@@ -2,13 +2,16 @@
 //!
 //! Declares the symbols that are the same in every supported release, 7.2 to 11.x; what they do is said
 //! at their twins in [`emulated`](crate::emulated). The functions that differ between releases are
-//! in `versioned`: they have one signature here and find QEMU's own at run time.
+//! in `versioned`: they have one signature here and find QEMU's own at run time. What only QEMU has is in
+//! `monitor` and `system`.
 //!
 //! Threads: as the twins. [`resolve`] is called once, before anything else, in QEMU's main thread.
 //!
 //! Relies on a QEMU that exports its symbols, as builds with modules do. The dynamic linker refuses to
 //! load a program that names a symbol which is missing, and says which.
 
+mod monitor;
+mod system;
 mod versioned;
 
 use std::ffi::{c_char, c_int, c_void};
@@ -20,9 +23,22 @@ use crate::types::{
     QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerListGroup,
 };
 
+pub use monitor::{
+    ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,
+    ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, QCO_ALLOW_OOB,
+    QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc, QmpCommandList,
+    QmpCommandOptions, error_propagate, error_set_internal, g_string_free, qmp_commands,
+    qmp_find_command, qmp_register_command, qobject, qobject_from_json, qobject_to_json,
+};
+pub use system::{
+    Coroutine, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule, plugin_version,
+    qemu_coroutine_self, qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier,
+    shutdown_action, stay_loaded, timerlist_run_timers,
+};
 pub use versioned::{
-    aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler, bql_block_unlock,
-    bql_lock_impl, bql_locked, bql_unlock, iothread_get_aio_context, resolve, version,
+    Version, aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler,
+    bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, iothread_get_aio_context, resolve,
+    version,
 };
 
 /// QEMU's `AioWait`.
@@ -194,16 +210,14 @@ pub extern "C" fn aio_wait_end() {
     waiters().fetch_sub(1, Ordering::SeqCst);
 }
 
-/// Returns the timer lists of the main loop for its two contexts, and null for others.
+/// Returns the timer lists of the main loop for its iohandler context, and null for others: QEMU
+/// runs those lists when it runs that context, whereas nested loops on the main context do not, and
+/// the place of the other lists is known to QEMU alone.
 ///
 /// # Safety
 ///
 /// `ctx` is alive.
 #[must_use]
 pub unsafe extern "C" fn aio_context_timer_group(ctx: *mut AioContext) -> *mut QEMUTimerListGroup {
-    if [qemu_get_aio_context(), iohandler_get_aio_context()].contains(&ctx) {
-        &raw mut main_loop_tlg
-    } else {
-        ptr::null_mut()
-    }
+    if ptr::eq(ctx, iohandler_get_aio_context()) { &raw mut main_loop_tlg } else { ptr::null_mut() }
 }

@@ -198,6 +198,14 @@ impl<T: AsFd> AsyncFd<T> {
         self.poll_ready(Direction::Write, cx)
     }
 
+    /// Polls for the peer's going away, or an error, also while there is data that nobody reads.
+    ///
+    /// A peer that has only ended its own direction is still there.
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.source.park_hang_up(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Polls an operation; the poll function behind the stream types.
     pub(crate) fn poll_with<R>(
         &self,

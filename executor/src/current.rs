@@ -20,6 +20,8 @@ use crate::time::TimerQueue;
 thread_local! {
     static HERE: RefCell<Vec<(usize, Weak<Core>)>> = const { RefCell::new(Vec::new()) };
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+    /// The journey of the migratable task that is polled, 0 for none.
+    static JOURNEY: Cell<usize> = const { Cell::new(0) };
     static POLL: Cell<Poll> = const { Cell::new(Poll { depth: 0, key: None }) };
 }
 
@@ -98,6 +100,27 @@ impl Drop for InPoll {
     fn drop(&mut self) {
         POLL.set(self.outer);
     }
+}
+
+/// Says which journey's future is being polled until the guard is dropped.
+pub(crate) fn enter_journey(number: usize) -> InJourney {
+    InJourney { outer: JOURNEY.replace(number) }
+}
+
+/// See [`enter_journey`].
+pub(crate) struct InJourney {
+    outer: usize,
+}
+
+impl Drop for InJourney {
+    fn drop(&mut self) {
+        JOURNEY.set(self.outer);
+    }
+}
+
+/// The journey whose future is being polled on this thread.
+pub(crate) fn journey() -> Option<usize> {
+    Some(JOURNEY.get()).filter(|number| *number != 0)
 }
 
 /// Whether a future is being polled on this thread: what `qemu_in_coroutine` asks in C.

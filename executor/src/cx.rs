@@ -174,6 +174,10 @@ impl MainCx {
         MainCx { core }
     }
 
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
     /// Lets `f` look at what the Big QEMU Lock protects.
     ///
     /// `f` cannot await, and no guard can leave it. What was true in one scope need not be true in the
@@ -216,8 +220,19 @@ impl MainCx {
         &self,
         f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
     ) -> Remote<R> {
-        let called_at = Location::caller();
         let (errand, remote) = remote::pair();
+        self.call_in_bh(errand, Location::caller(), f);
+        remote
+    }
+
+    /// As [`run_in_bh`](Self::run_in_bh), with an answer that goes to whoever has the other end of
+    /// `errand`.
+    pub(crate) fn call_in_bh<R: 'static>(
+        &self,
+        errand: Errand<R>,
+        called_at: &'static Location<'static>,
+        f: impl FnOnce(&mut NoCoroutine) -> R + 'static,
+    ) {
         let call = call_job(errand, called_at, f);
         if self.core.is_nested() {
             // Nested loops do not run the iohandler context, and the task waits in one.
@@ -226,7 +241,19 @@ impl MainCx {
             // SAFETY: this is the main loop's thread, which runs the iohandler context.
             unsafe { run_oneshot_here(&Context::iohandler(), call) };
         }
-        remote
+    }
+
+    /// Spawns the future that `make` makes of a context of its own: what `spawn_named` does with an async
+    /// closure, which this edition does not have. The context must stay in that future.
+    #[track_caller]
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(crate) fn spawn_owning<F: Future + 'static>(
+        &self,
+        name: impl Into<Arc<str>>,
+        make: impl FnOnce(MainCx) -> F,
+    ) -> JoinHandle<F::Output> {
+        let future = make(MainCx::new(Rc::clone(&self.core)));
+        self.core.spawn(Some(name.into()), Location::caller(), future)
     }
 
     /// A handle on the main loop for other threads.

@@ -34,12 +34,26 @@ pub(crate) struct NodeVTable {
 #[repr(C)]
 pub(crate) struct Node {
     next: Cell<*mut Node>,
-    pub(crate) vtable: &'static NodeVTable,
+    /// A raw pointer, since a task's is also one to its whole vtable, of which this is the first field.
+    vtable: *const NodeVTable,
 }
 
 impl Node {
-    pub(crate) const fn new(vtable: &'static NodeVTable) -> Node {
+    /// # Safety
+    ///
+    /// `vtable` is valid for ever.
+    pub(crate) const unsafe fn new(vtable: *const NodeVTable) -> Node {
         Node { next: Cell::new(ptr::null_mut()), vtable }
+    }
+
+    /// The vtable's address, as it was given to `new`.
+    pub(crate) fn vtable_address(&self) -> *const NodeVTable {
+        self.vtable
+    }
+
+    fn vtable(&self) -> &'static NodeVTable {
+        // SAFETY: valid for ever, by the contract of `new`.
+        unsafe { &*self.vtable }
     }
 }
 
@@ -153,7 +167,7 @@ impl Taken<'_> {
         while let Some(node) = self.pop() {
             served += 1;
             // SAFETY: [queued-once]: popped, so it is ours, and alive until it is consumed.
-            let run = unsafe { node.as_ref() }.vtable.run;
+            let run = unsafe { node.as_ref() }.vtable().run;
             // SAFETY: [queued-once]: popped, so it is in no list, and consumed here.
             unsafe { run(node) };
         }
@@ -172,7 +186,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         while let Some(node) = self.pop() {
             // SAFETY: [queued-once]: popped, so it is ours, and alive until it is consumed.
-            let discard = unsafe { node.as_ref() }.vtable.discard;
+            let discard = unsafe { node.as_ref() }.vtable().discard;
             // SAFETY: [queued-once]: popped, so it is in no list, and consumed here.
             unsafe { discard(node) };
         }
@@ -198,7 +212,8 @@ unsafe impl Send for Job {}
 impl Job {
     /// Packs a closure: one allocation, which is also its place in the inbox.
     pub(crate) fn new<F: FnOnce() + Send + 'static>(run: F) -> Job {
-        let node = Node::new(&VTables::<F>::JOB);
+        // SAFETY: a promoted constant is static.
+        let node = unsafe { Node::new(&VTables::<F>::JOB) };
         let job = Box::new(JobNode { node, run });
         Job { node: NonNull::from(Box::leak(job)).cast() }
     }
@@ -220,7 +235,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         let node = self.node;
         // SAFETY: a `Job` that was not pushed owns its node.
-        let discard = unsafe { node.as_ref() }.vtable.discard;
+        let discard = unsafe { node.as_ref() }.vtable().discard;
         // SAFETY: as above; consumed here.
         unsafe { discard(node) };
     }

@@ -72,6 +72,11 @@ impl IoContext {
         })
     }
 
+    /// Sends a job; gives it back if the iothread has ended.
+    pub(crate) fn post(&self, job: Job) -> Option<Job> {
+        self.port.post(job)
+    }
+
     /// The `AioContext`.
     pub fn context(&self) -> &Context {
         &self.port.context
@@ -92,7 +97,8 @@ impl IoContext {
         F::Output: Send + 'static,
     {
         let (errand, remote) = remote::pair();
-        self.port.post(spawn_job(errand, spawned_at, make));
+        // A refused job is dropped, and with it the errand, which says so.
+        drop(self.post(spawn_job(errand, spawned_at, make)));
         remote
     }
 }
@@ -147,13 +153,11 @@ impl Port {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a job. If the thread is gone, the job is dropped, and says so to whoever waits for it.
-    fn post(self: &Arc<Self>, job: Job) {
-        let refused = match self.home.get() {
+    fn post(self: &Arc<Self>, job: Job) -> Option<Job> {
+        match self.home.get() {
             Some(home) => home.send(job).err(),
             None => self.post_early(job),
-        };
-        drop(refused);
+        }
     }
 
     fn post_early(self: &Arc<Self>, job: Job) -> Option<Job> {

@@ -1,4 +1,56 @@
 //! An async executor that lives inside QEMU's main loop.
+//!
+//! # The pieces
+//!
+//! A *main loop* runs under the Big QEMU Lock (BQL). [`run_main`] makes one and lends a program the right to
+//! run it, [`NoCoroutine`]; [`block_on`] uses that right to run an async function to its end. Inside a task,
+//! [`MainCx`] is what a task may do: spawn, look at data under the lock, leave for a bottom half.
+//!
+//! ```
+//! use executor::{block_on, run_main, BqlCell, MainCx};
+//!
+//! static COUNTER: BqlCell<u32> = BqlCell::new(0);
+//!
+//! async fn count(cx: &MainCx) -> u32 {
+//!     cx.bql(|bql| {
+//!         COUNTER.set(bql, COUNTER.get(bql) + 1);
+//!         COUNTER.get(bql)
+//!     })
+//! }
+//!
+//! let total = run_main(|nc| {
+//!     let task = nc.spawn(count);
+//!     block_on(nc, async move |_: &MainCx| task.await.expect("it does not panic"))
+//! });
+//! assert_eq!(total, 1);
+//! ```
+//!
+//! # Waiting
+//!
+//! [`time`] has sleeps, intervals and time-outs on QEMU's four [clocks](clock::Clock); [`async_fd`] waits for
+//! file descriptors, [`net`] has sockets and pipes on top of it, and [`blocking`] a thread pool for what
+//! the kernel cannot wait for. All of them work in the executor that polls them, whichever that is.
+//!
+//! # Other threads
+//!
+//! [`reschedule_to`] moves a future to an iothread, [`IoContext::run`] makes one there; both give a [`Remote`],
+//! and awaiting it is the way back. [`MainHandle`] is the main loop seen from other threads, [`RemoteSpawner`]
+//! any executor. Wakers work from everywhere, for ever.
+//!
+//! # What must not happen in async code
+//!
+//! - A nested event loop. It takes `&mut NoCoroutine`, and a task has none; [`MainCx::run_in_bh`] is the
+//!   bridge.
+//! - A borrow of a [`BqlRefCell`] across an `.await`. The guard cannot leave the [`MainCx::bql`] scope.
+//! - Blocking. Nothing can stop `std::thread::sleep`; see the project's `clippy.toml`.
+//!
+//! # Without QEMU
+//!
+//! By default the event loop is an emulation of QEMU's on epoll, so programs and tests just run. A thread
+//! that is no main loop can have a [`LocalExecutor`] of its own.
+//!
+//! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
+//! way in.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -10,10 +62,13 @@ pub mod clock;
 mod current;
 mod cx;
 mod home;
+#[cfg(feature = "host")]
+pub mod host;
 mod inbox;
 mod io_context;
 mod local_executor;
 mod main_loop;
+mod migrate;
 pub mod net;
 mod probe;
 #[cfg(feature = "qmp")]
@@ -36,9 +91,15 @@ pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
 pub use io_context::{IoContext, reschedule_to};
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};
+pub use migrate::{Migratable, OnMain, Reschedule};
 pub use probe::{Probe, TaskInfo};
 pub use remote::Remote;
 pub use spawner::RemoteSpawner;
 pub use stats::Stats;
 pub use task::{JoinError, JoinHandle, TaskLabel, TaskPanic, set_task_panic_hook};
-pub use task_fn::TaskFn;
+pub use task_fn::{SendTaskFn, TaskFn};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

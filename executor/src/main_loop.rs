@@ -35,16 +35,20 @@ thread_local! {
 }
 
 /// Runs a program on the main loop: initialises it, takes the Big QEMU Lock and lends `program` the right to
-/// run event loops. For standalone programs and tests; inside QEMU, the main loop is QEMU's.
+/// run event loops. For standalone programs and tests; inside QEMU, the main loop is QEMU's, and
+/// `host::attach` is the way in.
 ///
 /// When `program` returns, the main loop's tasks are cancelled and their futures dropped. May be called
 /// again, by the same thread.
 ///
 /// # Panics
 ///
-/// Inside a task or another `run_main`; and if the main loop cannot be initialised.
+/// Inside a task or another `run_main`; inside QEMU; and if the main loop cannot be initialised.
 #[track_caller]
 pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
+    if cfg!(feature = "host") {
+        panic!("`run_main` inside QEMU, whose main loop is QEMU's own: use `host::attach`");
+    }
     assert!(!current::in_poll(), "`run_main` inside {}", current::describe_task());
     assert!(!RUNNING.get(), "`run_main` runs already");
     assert!(
@@ -58,10 +62,12 @@ pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R 
     unsafe { NoCoroutine::assume(program) }
 }
 
+/// The thread of the main loop, by its number.
+static OWNER: OnceLock<u32> = OnceLock::new();
+
 /// Initialises the main loop, which then belongs to this thread for good.
 #[track_caller]
 fn claim_main_loop() {
-    static OWNER: OnceLock<u32> = OnceLock::new();
     let me = thread_id::get_or_assign();
     let owner = *OWNER.get_or_init(|| {
         if let Err(error) = main_loop::init() {
@@ -71,6 +77,31 @@ fn claim_main_loop() {
         me
     });
     assert!(owner == me, "the main loop belongs to the thread that called `run_main` first");
+}
+
+/// Makes QEMU's main loop ours, too: attaches the executor, to the main context if `nested`. Returns whether
+/// that is the first time. Main loop's thread, lock held.
+#[cfg(feature = "host")]
+pub(crate) fn adopt(nested: bool) -> bool {
+    let first = OWNER.set(thread_id::get_or_assign()).is_ok();
+    if first {
+        let context = if nested { Context::main } else { Context::iohandler };
+        core_of(|executors| &mut executors.main, context);
+    }
+    first
+}
+
+/// Whether the calling thread is the main loop's. Others may hold the lock and run the main context.
+#[cfg(feature = "host")]
+pub(crate) fn is_home() -> bool {
+    OWNER.get().is_some_and(|owner| *owner == thread_id::get())
+}
+
+/// Cancels the tasks of the main loop and takes no more of them. Main loop's thread, lock held.
+#[cfg(feature = "host")]
+pub(crate) fn shut_down() -> Vec<crate::task::TaskLabel> {
+    let main = EXECUTORS.with_borrow(|e| e.main.as_ref().map(|e| Rc::clone(e.core())));
+    main.map(|core| core.shutdown()).unwrap_or_default()
 }
 
 /// Holds the lock, and the executors while they live.
@@ -133,7 +164,8 @@ where
 {
     let _exclusive = nc;
     bql::assert_nothing_borrowed("a nested event loop was started");
-    let nested = DISPATCHING.get() > 0;
+    // All code inside QEMU is called by its loop.
+    let nested = cfg!(feature = "host") || DISPATCHING.get() > 0;
     let core = if nested {
         core_of(|executors| &mut executors.nested, Context::main)
     } else {

@@ -1,8 +1,8 @@
 //! QMP, the QEMU Monitor Protocol: commands, events and the wire.
 //!
-//! Everything here is independent of the host. In a program of its own, a server drives one
-//! [`Session`] per client and runs what the [`Registry`] has; inside QEMU, the same registry is
-//! handed to QEMU's dispatcher and the sessions are not needed.
+//! The protocol is independent of the host. A [`Server`] drives one [`Session`] per client and runs what
+//! the [`Registry`] has; inside QEMU, the same registry can be handed to QEMU's dispatcher, and the
+//! sessions are not needed then.
 //!
 //! ```text
 //!  bytes ─► lexer ─► parser ─► request ─► Session ─► Registry ─► args ─► handler
@@ -12,10 +12,11 @@
 //!
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
 //! and `error`, `writer` below all of them. `command` and `registry` do not know sessions, and sessions do
-//! not know them.
+//! not know them. `server` is above everything, and alone in reading a clock, opening sockets and
+//! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
-//! registry. Nothing here reads a clock, opens a socket or spawns a task.
+//! registry.
 //!
 //! What clients see is QEMU's wire format to the byte, as recorded from a live QEMU; the modules
 //! say where they differ on purpose, which is where QEMU's answer is not JSON.
@@ -31,6 +32,7 @@ mod output;
 mod parser;
 mod registry;
 mod request;
+mod server;
 mod session;
 mod string;
 mod writer;
@@ -44,5 +46,6 @@ pub use error::{Error, ErrorClass};
 pub use events::{Event, Throttle};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};
+pub use server::{Address, AddressError, EventSink, Server};
 pub use session::{Session, SessionOptions, Version, VersionNumber};
 pub use writer::Json;

@@ -107,14 +107,25 @@ impl<T> Errand<T> {
         }
     }
 
-    fn is_cancelled(&self) -> bool {
+    /// Reports the result.
+    pub(crate) fn complete(mut self, result: Result<T, JoinError>) {
+        self.finish(result);
+    }
+
+    /// Whether nobody wants the answer any more. Any thread.
+    pub(crate) fn is_cancelled(&self) -> bool {
         // Acquire: pairs with the Release in `Slot::cancel`.
         self.slot.cancelled.load(Ordering::Acquire)
     }
 
     /// Lets a later cancellation wake this task.
-    fn listen(&self, waker: &Waker) {
-        self.slot.lock().working = Some(waker.clone());
+    pub(crate) fn listen(&self, waker: &Waker) {
+        let mut ends = self.slot.lock();
+        if !ends.working.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            let replaced = ends.working.replace(waker.clone());
+            drop(ends);
+            drop(replaced);
+        }
     }
 
     /// Runs a closure and reports what it returns.

@@ -6,6 +6,8 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::task::{FutureObj, Spawn, SpawnError};
+
 use crate::current;
 use crate::home::Home;
 use crate::inbox::Job;
@@ -51,6 +53,14 @@ impl RemoteSpawner {
         // A refused job is dropped, and with it the errand, which says so.
         drop(self.home.send(job));
         remote
+    }
+}
+
+impl Spawn for RemoteSpawner {
+    #[track_caller]
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.spawn(future).detach();
+        Ok(())
     }
 }
 

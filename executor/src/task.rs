@@ -46,6 +46,9 @@ mod state;
 mod waker;
 
 pub(crate) use cell::{Header, Polled, TaskRef, spawn};
+#[cfg(feature = "host")]
+pub(crate) use lost::drop_payload;
+pub(crate) use lost::write_stderr;
 pub(crate) use lost::{message, report_lost_panic, wake_without_panic};
 pub(crate) use running::Running;
 
@@ -67,6 +70,15 @@ pub struct TaskLabel {
     pub spawned_at: &'static Location<'static>,
 }
 
+impl TaskLabel {
+    /// Returns which task is being polled on this thread: how a task gets to know its own id. `None` outside
+    /// of tasks, and in the future of a `block_on`.
+    #[must_use]
+    pub fn current() -> Option<TaskLabel> {
+        crate::current::task()
+    }
+}
+
 impl fmt::Display for TaskLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
@@ -79,6 +91,6 @@ impl fmt::Display for TaskLabel {
 /// Ends the process after a sentence on stderr: for faults that unwinding would make worse.
 #[cold]
 pub(crate) fn abort(sentence: &str) -> ! {
-    lost::write_stderr(&format!("executor: {sentence}\n"));
+    write_stderr(&format!("executor: {sentence}\n"));
     std::process::abort()
 }

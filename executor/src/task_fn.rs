@@ -27,3 +27,23 @@ where
 {
     type Fut = Fut;
 }
+
+/// A [`TaskFn`] whose future is `Send`, whatever it was lent.
+///
+/// `AsyncFnOnce` cannot say that; this can, for named `async fn`s and async closures alike.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an async function of `{A}` that returns `{T}` and whose future is `Send`",
+    label = "expected a named `async fn`, or an async closure, that keeps only `Send` values across an `.await`"
+)]
+pub trait SendTaskFn<A, T>: FnOnce(A) -> <Self as SendTaskFn<A, T>>::Fut {
+    /// The future.
+    type Fut: Future<Output = T> + Send;
+}
+
+impl<A, T, F, Fut> SendTaskFn<A, T> for F
+where
+    F: FnOnce(A) -> Fut,
+    Fut: Future<Output = T> + Send,
+{
+    type Fut = Fut;
+}

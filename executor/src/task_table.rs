@@ -68,13 +68,8 @@ impl TaskTable {
     ///
     /// If there are four billion tasks.
     #[inline]
-    pub(crate) fn insert(
-        &self,
-        id: u64,
-        name: Option<Arc<str>>,
-        spawned_at: &'static Location<'static>,
-        make: impl FnOnce(u32) -> TaskRef,
-    ) {
+    pub(crate) fn insert(&self, label: TaskLabel, make: impl FnOnce(u32) -> TaskRef) {
+        let TaskLabel { id, name, spawned_at } = label;
         let mut inner = self.lock();
         let vacant = inner.tasks.vacant_entry();
         let key = u32::try_from(vacant.key()).expect("fewer than four billion tasks");

@@ -72,37 +72,60 @@ impl Polling {
     }
 }
 
-/// Asks the handlers from userspace, for a while if this pass may sleep. Returns how long it may
-/// still sleep: 0 if something is ready. `begin` is the time, or `None` if busy polling is off.
-pub(super) fn run(
-    context: &Context,
-    timeout_ns: i64,
-    begin: Option<i64>,
-    ready: &mut Ready,
-) -> i64 {
-    if !context.monitor.has_polled() {
-        return match begin {
-            Some(begin) => run_doorbell(context, timeout_ns, begin, ready),
-            None => timeout_ns,
-        };
+/// Asks the handlers from userspace, for a while if this pass may sleep.
+///
+/// Returns how long the pass may still sleep, 0 if something is ready, and when it began to wait, if
+/// poll times are adapted.
+pub(super) fn run(context: &Context, timeout_ns: i64, ready: &mut Ready) -> (i64, Option<i64>) {
+    let timeout_ns = if context.doorbell.is_rung() { 0 } else { timeout_ns };
+    let begin = (timeout_ns != 0 && context.polling.is_on()).then(os::monotonic_ns);
+    let found = if context.monitor.has_polled() {
+        ask_handlers(context, timeout_ns, begin, ready)
+    } else {
+        begin.is_some_and(|begin| watch_doorbell(context, timeout_ns, begin))
+    };
+    (if found { 0 } else { timeout_ns }, begin)
+}
+
+/// The common case: the doorbell is all there is to look at. Its poll time needs no adaptation when
+/// it rings within that time.
+fn watch_doorbell(context: &Context, timeout_ns: i64, begin: i64) -> bool {
+    let limit_ns = context.polling.doorbell_ns.load(Ordering::Relaxed);
+    let Some(deadline) = deadline(context, timeout_ns, Some(begin), limit_ns) else {
+        return false;
+    };
+    loop {
+        for _ in 0..LOOKS_PER_CLOCK_READ {
+            if context.doorbell.is_rung() {
+                return true;
+            }
+            hint::spin_loop();
+        }
+        if os::monotonic_ns() >= deadline {
+            return false;
+        }
     }
+}
+
+fn ask_handlers(context: &Context, timeout_ns: i64, begin: Option<i64>, ready: &mut Ready) -> bool {
     let handlers = context.monitor.polled();
-    let mut limit_ns = context.polling.doorbell_ns.load(Ordering::Relaxed);
-    for handler in handlers.iter() {
-        limit_ns = limit_ns.max(handler.poll_ns.load(Ordering::Relaxed));
-    }
+    let doorbell_ns = context.polling.doorbell_ns.load(Ordering::Relaxed);
+    let poll_times = handlers.iter().map(|handler| handler.poll_ns.load(Ordering::Relaxed));
+    let limit_ns = poll_times.fold(doorbell_ns, i64::max);
     let deadline = deadline(context, timeout_ns, begin, limit_ns);
     loop {
-        let mut found = doorbell_is_rung(context, timeout_ns, ready);
+        ready.doorbell |= timeout_ns != 0 && context.doorbell.is_rung();
+        let mut found = ready.doorbell;
         for handler in handlers.iter() {
             found |= ready.add_if_polled(handler);
         }
         if found {
-            return 0;
+            adapt(context, begin, ready);
+            return true;
         }
         match deadline {
             Some(deadline) if os::monotonic_ns() < deadline => hint::spin_loop(),
-            _ => return timeout_ns,
+            _ => return false,
         }
     }
 }
@@ -112,36 +135,13 @@ fn deadline(context: &Context, timeout_ns: i64, begin: Option<i64>, limit_ns: i6
     if limit_ns == 0 || context.monitor.needs_kernel() {
         return None;
     }
-    Some(begin? + soonest(timeout_ns, limit_ns))
+    Some(begin?.saturating_add(soonest(timeout_ns, limit_ns)))
 }
 
-/// The common case: the doorbell is all there is to look at.
-fn run_doorbell(context: &Context, timeout_ns: i64, begin: i64, ready: &mut Ready) -> i64 {
-    let limit_ns = context.polling.doorbell_ns.load(Ordering::Relaxed);
-    let Some(deadline) = deadline(context, timeout_ns, Some(begin), limit_ns) else {
-        return timeout_ns;
-    };
-    loop {
-        for _ in 0..LOOKS_PER_CLOCK_READ {
-            if doorbell_is_rung(context, timeout_ns, ready) {
-                return 0;
-            }
-            hint::spin_loop();
-        }
-        if os::monotonic_ns() >= deadline {
-            return timeout_ns;
-        }
-    }
-}
-
-fn doorbell_is_rung(context: &Context, timeout_ns: i64, ready: &mut Ready) -> bool {
-    let rung = timeout_ns != 0 && context.doorbell.is_rung();
-    ready.doorbell |= rung;
-    rung
-}
-
-/// Adapts the poll times of what became ready to how long that took.
-pub(super) fn adapt(context: &Context, blocked_ns: i64, ready: &Ready) {
+/// Adapts the poll times of what became ready to how long the pass has waited since `begin`.
+pub(super) fn adapt(context: &Context, begin: Option<i64>, ready: &Ready) {
+    let Some(begin) = begin.filter(|_| !ready.is_empty()) else { return };
+    let blocked_ns = os::monotonic_ns() - begin;
     if ready.doorbell {
         context.polling.adapt(&context.polling.doorbell_ns, blocked_ns);
     }

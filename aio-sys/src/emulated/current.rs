@@ -51,6 +51,15 @@ pub unsafe extern "C" fn qemu_set_current_aio_context(ctx: *mut AioContext) {
     CURRENT.set(ctx);
 }
 
+/// Undoes [`qemu_set_current_aio_context`], for a thread that made its context itself and ends.
+///
+/// QEMU has no such function: its threads keep their contexts.
+pub fn forget_current_aio_context(ctx: *mut AioContext) {
+    if ptr::eq(get(), ctx) {
+        CURRENT.set(ptr::null_mut());
+    }
+}
+
 /// Says whether the current context of the thread is another one than the main context.
 #[must_use]
 pub extern "C" fn qemu_in_iothread() -> bool {

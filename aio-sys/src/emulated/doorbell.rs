@@ -23,6 +23,9 @@
 //! Threads: [`Doorbell::ring`] from any; the rest from the home thread, which alone writes
 //! `notify_me`. Looking at `notified` before writing the eventfd would be wrong: the flag may stem
 //! from a producer that rang before the loop went to sleep.
+//!
+//! `main_loop_wait` does not stay awake because of a ring, as `GLib` does not: it answers the ring and
+//! works its timeout out afterwards. So idle bottom halves let it sleep, but not `aio_poll`.
 
 #![forbid(unsafe_code)]
 
@@ -95,10 +98,14 @@ impl Doorbell {
         self.notify_me.fetch_sub(AIO_POLL, Ordering::Release);
     }
 
-    /// Announces that `main_loop_wait` may sleep.
+    /// Announces that `main_loop_wait` may sleep, and answers the ring. All work must be looked at
+    /// afterwards: what is rung later ends the sleep.
     pub(super) fn begin_main_loop_sleep(&self) {
         // SeqCst: pairs with the load in `ring`.
         self.notify_me.fetch_or(MAIN_LOOP, Ordering::SeqCst);
+        if self.is_rung() {
+            self.accept();
+        }
     }
 
     /// Ends what [`begin_main_loop_sleep`](Self::begin_main_loop_sleep) began.

@@ -18,7 +18,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -28,6 +28,8 @@ use crate::types::{AioContext, AioPollFn, EventNotifier, EventNotifierHandler, I
 
 /// The token of the context's own doorbell.
 const DOORBELL: u64 = u64::MAX;
+/// The token of another monitor that is watched along with this one.
+const NESTED: u64 = u64::MAX - 1;
 
 /// The callbacks of a registration.
 #[derive(Clone, Copy, Default)]
@@ -194,6 +196,11 @@ impl FdMonitor {
         })
     }
 
+    /// Makes [`wait`](Self::wait) wait for `other` too, and say so in [`Ready::nested`].
+    pub(super) fn watch_nested(&self, other: &Self) -> io::Result<()> {
+        self.epoll.watch(other.epoll.as_raw_fd(), events::IN, NESTED)
+    }
+
     /// Whether a pass that does not sleep must ask the kernel, and no pass may busy-poll.
     pub(super) fn needs_kernel(&self) -> bool {
         // Relaxed: whoever adds a handler rings the doorbell afterwards.
@@ -227,7 +234,8 @@ impl FdMonitor {
         let mut events = Events::new();
         self.epoll.wait(timeout_ns, &mut events)?;
         ready.doorbell |= events.iter().any(|(token, _)| token == DOORBELL);
-        let mut found = events.iter().filter(|&(token, _)| token != DOORBELL).peekable();
+        ready.nested |= events.iter().any(|(token, _)| token == NESTED);
+        let mut found = events.iter().filter(|&(token, _)| token < NESTED).peekable();
         if found.peek().is_some() || self.timeout_ns() == 0 {
             ready.collect(&self.lock(), found);
         }
@@ -302,18 +310,14 @@ impl FdMonitor {
     }
 }
 
-impl AsFd for FdMonitor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
-}
-
 /// What one pass found ready.
 #[derive(Default)]
 pub(super) struct Ready {
     handlers: Vec<Arc<Handler>>,
     /// Whether the doorbell was among it. It wakes the pass up, but is no progress.
     pub(super) doorbell: bool,
+    /// Whether the other monitor was among it.
+    pub(super) nested: bool,
 }
 
 impl Ready {
@@ -342,6 +346,10 @@ impl Ready {
             self.handlers.push(handler.clone());
         }
         hit
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.handlers.is_empty() && !self.doorbell
     }
 
     /// The busy-poll times of what is ready.

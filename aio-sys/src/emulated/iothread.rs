@@ -155,9 +155,10 @@ unsafe extern "C" fn end_loop(thread: *mut c_void) {
 ///
 /// Nobody else has a reference.
 unsafe fn free(thread: *mut Thread) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise. Not a `Box` yet: the thread still uses the object.
+    unsafe { &*thread }.stop();
+    // SAFETY: the caller's promise; [iothread-joined].
     let thread = unsafe { Box::from_raw(thread) };
-    thread.stop();
     // SAFETY: [iothread-joined]: the thread has ended, and this is the reference of the object.
     unsafe { aio_context_unref(thread.context) };
 }

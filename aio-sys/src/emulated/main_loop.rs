@@ -8,10 +8,11 @@
 //! the BQL. The turn releases it around its sleep, and only there. Whoever else holds the BQL meanwhile
 //! may run the main context in a nested loop.
 //!
-//! Relies on `poll` for what a context does before and after the sleep.
+//! Relies on `poll` for what a context does before and after the sleep. The epoll instance of the
+//! iohandler context watches that of the main context, so one system call waits for both; a nested
+//! loop on the main context does not see the other.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::AsFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Once, OnceLock};
@@ -20,6 +21,7 @@ use super::bottom_half::{qemu_bh_new_full, qemu_bh_schedule};
 use super::bql::{bql_lock_impl, bql_locked, bql_unlock};
 use super::context::{Context, soonest};
 use super::current::{qemu_set_current_aio_context, thread_token};
+use super::fd::Ready;
 use super::timer::TimerGroup;
 use super::{error, os, poll};
 use crate::types::{AioContext, Error, QEMUBH};
@@ -125,7 +127,11 @@ unsafe fn init(context: *mut AioContext) {
     let kick = unsafe { qemu_bh_new_full(do_nothing, ptr::null_mut(), name, ptr::null_mut()) };
     // Release: pairs with `qemu_notify_event`.
     KICK.store(kick, Ordering::Release);
-    let _ = iohandler_get_aio_context();
+    // SAFETY: both contexts live for ever.
+    let iohandler = unsafe { Context::from_raw(iohandler_get_aio_context()) };
+    // SAFETY: as above.
+    let main = unsafe { Context::from_raw(context) };
+    iohandler.monitor.watch_nested(&main.monitor).expect("epoll instances may be nested");
 }
 
 /// Ends a sleep of the main loop, or the next one. Any thread may call this; nothing happens before
@@ -162,28 +168,31 @@ pub unsafe extern "C" fn main_loop_wait(nonblocking: c_int) {
     let timeout_ns = [poll::prepare(main), poll::prepare(iohandler), timers().deadline_ns()]
         .into_iter()
         .fold(if nonblocking == 0 { -1 } else { 0 }, soonest);
+    let mut iohandler_ready = Ready::default();
     // SAFETY: the caller's promise.
-    let ready = unsafe { sleep_without_bql([main, iohandler], timeout_ns) };
-    poll::dispatch(main, ready[0]);
-    poll::dispatch(iohandler, ready[1]);
+    unsafe { sleep_without_bql([main, iohandler], timeout_ns, &mut iohandler_ready) };
+    let mut main_ready = Ready::default();
+    if iohandler_ready.nested {
+        // Interrupted or not: whatever is ready now is ready in the next turn too.
+        let _ = main.monitor.wait(0, &mut main_ready);
+    }
+    poll::dispatch(main, main_ready);
+    poll::dispatch(iohandler, iohandler_ready);
     timers().run();
 }
 
-/// Says which of the contexts may have descriptors that are ready.
+/// Waits for the descriptors of both contexts; the monitor of the iohandler context watches both.
 ///
 /// # Safety
 ///
 /// The BQL may be released.
-unsafe fn sleep_without_bql(contexts: [&Context; 2], timeout_ns: i64) -> [bool; 2] {
+unsafe fn sleep_without_bql(contexts: [&Context; 2], timeout_ns: i64, ready: &mut Ready) {
     // SAFETY: the caller's promise.
     unsafe { bql_unlock() };
-    let ready = match timeout_ns {
-        0 => contexts.map(|context| context.monitor.has_handlers()),
+    if timeout_ns != 0 || contexts.iter().any(|context| context.monitor.has_handlers()) {
         // An interrupted sleep is over: the caller loops.
-        _ => os::poll_readable(contexts.map(|context| context.monitor.as_fd()), timeout_ns)
-            .unwrap_or([true; 2]),
-    };
+        let _ = contexts[1].monitor.wait(timeout_ns, ready);
+    }
     // SAFETY: the file name is a NUL-terminated string.
     unsafe { bql_lock_impl(c"main_loop.rs".as_ptr(), line!() as c_int) };
-    ready
 }

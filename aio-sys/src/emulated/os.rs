@@ -12,7 +12,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -101,6 +101,10 @@ impl Epoll {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0, 0);
     }
 
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     fn control(&self, operation: i32, fd: RawFd, events: u32, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events, u64: token };
         // SAFETY: [fd-open]: `self` owns the epoll descriptor; the kernel checks `fd`.
@@ -141,7 +145,8 @@ impl Epoll {
                 result => return Ok(result?),
             }
         }
-        poll_readable([self.0.as_fd()], timeout_ns)?;
+        let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        nix::poll::ppoll(&mut polled, Some(TimeSpec::nanoseconds(timeout_ns)), None)?;
         self.wait_coarse(0, events)
     }
 
@@ -163,23 +168,6 @@ impl Epoll {
         };
         Ok(Errno::result(count)? as usize)
     }
-}
-
-impl AsFd for Epoll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// Waits until one of `fds` is readable or `timeout_ns` are over (-1: for ever); says which are.
-pub(super) fn poll_readable<const N: usize>(
-    fds: [BorrowedFd<'_>; N],
-    timeout_ns: i64,
-) -> io::Result<[bool; N]> {
-    let mut polled = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    let timeout = (timeout_ns >= 0).then(|| TimeSpec::nanoseconds(timeout_ns));
-    nix::poll::ppoll(&mut polled, timeout, None)?;
-    Ok(polled.map(|fd| fd.any().unwrap_or(true)))
 }
 
 /// The eventfd that ends a context's sleep.

@@ -12,12 +12,12 @@
 
 use std::ptr;
 
+use super::bottom_half;
 use super::busy_poll;
 use super::context::Context;
 use super::current::{self, qemu_get_current_aio_context};
 use super::fd::Ready;
 use super::main_loop;
-use super::{bottom_half, os};
 use crate::types::AioContext;
 
 /// One pass of `aio_poll`; says whether it made progress.
@@ -37,13 +37,12 @@ fn run(context: &Context, ready: Ready) -> bool {
 }
 
 fn wait(context: &Context, timeout_ns: i64, ready: &mut Ready) {
-    let begin = (timeout_ns != 0 && context.polling.is_on()).then(os::monotonic_ns);
-    match busy_poll::run(context, timeout_ns, begin, ready) {
-        0 => look(context, ready),
-        timeout_ns => sleep(context, timeout_ns, ready),
-    }
-    if let Some(begin) = begin {
-        busy_poll::adapt(context, os::monotonic_ns() - begin, ready);
+    match busy_poll::run(context, timeout_ns, ready) {
+        (0, _) => look(context, ready),
+        (timeout_ns, begin) => {
+            sleep(context, timeout_ns, ready);
+            busy_poll::adapt(context, begin, ready);
+        }
     }
 }
 
@@ -74,17 +73,12 @@ fn sleep(context: &Context, mut timeout_ns: i64, ready: &mut Ready) {
 /// Announces that the main loop is about to sleep, and says how long it may (-1: for ever).
 pub(super) fn prepare(context: &Context) -> i64 {
     context.doorbell.begin_main_loop_sleep();
-    if context.doorbell.is_rung() { 0 } else { context.timeout_ns() }
+    context.timeout_ns()
 }
 
-/// Runs what is due after the sleep of the main loop. `look_at_fds` says that something may be.
-pub(super) fn dispatch(context: &Context, look_at_fds: bool) {
+/// Runs what is due after the sleep of the main loop.
+pub(super) fn dispatch(context: &Context, ready: Ready) {
     context.doorbell.end_main_loop_sleep();
-    let mut ready = Ready::default();
-    if look_at_fds {
-        // As in `look`.
-        let _ = context.monitor.wait(0, &mut ready);
-    }
     run(context, ready);
 }
 

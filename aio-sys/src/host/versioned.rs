@@ -128,7 +128,7 @@ struct VersionInfo {
 /// # Safety
 ///
 /// `T` is the type of a function pointer, and the symbol's own.
-unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
+pub(super) unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
     const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
     // SAFETY: the name is a NUL-terminated string.
     let symbol = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
@@ -376,4 +376,37 @@ pub unsafe extern "C" fn aio_context_set_poll_params(
 pub unsafe extern "C" fn iothread_get_aio_context(iothread: *mut IOThread) -> *mut AioContext {
     // SAFETY: the caller's promise.
     unsafe { (table().context_of)(iothread) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_qemu_one_sentence_names_what_is_missing() {
+        let sentence =
+            "this program does not export `qmp_query_version`, which the event loop needs";
+        assert_eq!(resolve(), Err(String::from(sentence)));
+    }
+
+    #[test]
+    fn what_a_known_release_lacks_is_named_with_the_release() {
+        // SAFETY: the symbol does not exist.
+        let found = unsafe { Version::new(10, 0, 2).require::<UnlockBql>(c"no_such_symbol") };
+        let sentence = "QEMU 10.0.2 does not export `no_such_symbol`, which the event loop needs";
+        assert_eq!(found.err().as_deref(), Some(sentence));
+    }
+
+    #[test]
+    fn a_symbol_of_the_program_is_found() {
+        // SAFETY: the function is not called.
+        assert!(unsafe { find::<UnlockBql>(c"malloc") }.is_some());
+    }
+
+    #[test]
+    fn a_development_version_comes_after_the_release_it_grew_from() {
+        let [old, development, new] = [(10, 2, 9), (10, 2, 50), (11, 0, 0)]
+            .map(|(major, minor, micro)| Version::new(major, minor, micro));
+        assert!(old < development && development < new);
+    }
 }

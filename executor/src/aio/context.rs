@@ -24,7 +24,21 @@ unsafe impl Sync for Context {}
 
 thread_local! {
     /// The context that this thread made for itself.
-    static OWN: OnceCell<Context> = const { OnceCell::new() };
+    static OWN: OnceCell<Own> = const { OnceCell::new() };
+}
+
+/// A thread's own context, its current one until the thread ends.
+struct Own(Context);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Other thread-locals may go later, and must not find a context that is gone. QEMU has no such
+        // function: there the context stays, with the reference that the thread had.
+        #[cfg(feature = "host")]
+        let _stays = std::mem::ManuallyDrop::new(self.0.clone());
+        #[cfg(not(feature = "host"))]
+        aio_sys::emulated::forget_current_aio_context(self.0.as_raw());
+    }
 }
 
 impl Context {
@@ -71,10 +85,14 @@ impl Context {
             return Ok(context);
         }
         let context = Context::new()?;
-        // SAFETY: the thread has no current context, as just seen; `OWN` keeps this one for as long
-        // as the thread lives.
+        let own = OWN.try_with(|own| own.set(Own(context.clone())).is_ok());
+        if own != Ok(true) {
+            return Err(io::Error::other("the thread is ending, and with it its event loop"));
+        }
+        // SAFETY: the thread has no current context, as just seen; `OWN` keeps this one until it is
+        // forgotten.
         unsafe { aio_sys::qemu_set_current_aio_context(context.as_raw()) };
-        Ok(OWN.with(|own| own.get_or_init(|| context).clone()))
+        Ok(context)
     }
 
     fn new() -> io::Result<Context> {

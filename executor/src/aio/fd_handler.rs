@@ -15,7 +15,7 @@ pub(crate) trait OnReadable {
     /// The fd is readable.
     fn ready(number: usize);
 
-    /// Looks whether it is, during busy polling, and if so does what `ready` does.
+    /// Looks whether it is, during busy polling. `ready` is called soon if so.
     fn poll(number: usize) -> bool;
 }
 
@@ -37,16 +37,33 @@ impl<C: OnReadable> Trampoline<C> {
     extern "C" fn poll(opaque: *mut c_void) -> bool {
         no_unwind("an fd handler", false, || C::poll(from_opaque(opaque)))
     }
-
-    /// `poll` has done the work.
-    extern "C" fn poll_ready(_opaque: *mut c_void) {}
 }
 
 impl<F: AsFd> FdHandler<F> {
     /// Watches `fd` in `context`, calling `C` with `number`.
     pub(crate) fn new<C: OnReadable>(context: &Context, fd: F, number: usize) -> FdHandler<F> {
-        set_handler(context, fd.as_fd(), Some(Callbacks::of::<C>()), number);
+        FdHandler::with(context, fd, Callbacks::of::<C>(), number)
+    }
+
+    /// As [`new`](Self::new), but the loop asks the kernel about the fd in every pass, also in one that
+    /// does not wait. That ends busy polling in the whole context while the handler is there.
+    #[cfg(feature = "host")]
+    pub(crate) fn without_poll<C: OnReadable>(
+        context: &Context,
+        fd: F,
+        number: usize,
+    ) -> FdHandler<F> {
+        FdHandler::with(context, fd, Callbacks { poll: None, ..Callbacks::of::<C>() }, number)
+    }
+
+    fn with(context: &Context, fd: F, callbacks: Callbacks, number: usize) -> FdHandler<F> {
+        set_handler(context, fd.as_fd(), Some(callbacks), number);
         FdHandler { context: context.clone(), fd, not_send: PhantomData }
+    }
+
+    /// What is watched.
+    pub(crate) fn fd(&self) -> &F {
+        &self.fd
     }
 }
 
@@ -59,17 +76,12 @@ impl<F: AsFd> FdHandler<F> {
 
 struct Callbacks {
     ready: IOHandler,
-    poll: AioPollFn,
-    poll_ready: IOHandler,
+    poll: Option<AioPollFn>,
 }
 
 impl Callbacks {
     fn of<C: OnReadable>() -> Callbacks {
-        Callbacks {
-            ready: Trampoline::<C>::ready,
-            poll: Trampoline::<C>::poll,
-            poll_ready: Trampoline::<C>::poll_ready,
-        }
+        Callbacks { ready: Trampoline::<C>::ready, poll: Some(Trampoline::<C>::poll) }
     }
 }
 
@@ -82,8 +94,8 @@ fn set_handler(context: &Context, fd: BorrowedFd<'_>, callbacks: Option<Callback
             fd.as_raw_fd(),
             callbacks.as_ref().map(|c| c.ready),
             None,
-            callbacks.as_ref().map(|c| c.poll),
-            callbacks.as_ref().map(|c| c.poll_ready),
+            callbacks.as_ref().and_then(|c| c.poll),
+            callbacks.as_ref().filter(|c| c.poll.is_some()).map(|c| c.ready),
             to_opaque(number),
         );
     }

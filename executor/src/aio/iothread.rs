@@ -59,7 +59,15 @@ impl IoThread {
     /// # Errors
     ///
     /// If the id is in use or has a NUL byte, or the system is out of threads or file descriptors.
-    pub fn create(_bql: &Bql, id: &str) -> io::Result<IoThread> {
+    pub fn create(bql: &Bql, id: &str) -> io::Result<IoThread> {
+        let this = IoThread::create_internal(bql, id)?;
+        this.remember();
+        Ok(this)
+    }
+
+    /// As [`create`](Self::create), for a thread that is no business of the user's:
+    /// [`list`](Self::list) does not show it.
+    pub(crate) fn create_internal(_bql: &Bql, id: &str) -> io::Result<IoThread> {
         let c_id = c_id(id)?;
         let mut error = ptr::null_mut();
         // SAFETY: the string is NUL-terminated; `error` is null and outlives the call.
@@ -68,9 +76,7 @@ impl IoThread {
             return Err(take_error(error));
         }
         // SAFETY: borrowed from the registry, which the lock keeps as it is.
-        let this = unsafe { IoThread::from_raw(raw, id.into()) };
-        this.remember();
-        Ok(this)
+        Ok(unsafe { IoThread::from_raw(raw, id.into()) })
     }
 
     /// Finds an iothread (`iothread_by_id`).

@@ -1,39 +1,42 @@
 //! One timer of a loop, for one clock.
+//!
+//! Where the loop's timer lists can be reached it is a `QEMUTimer` there. Inside QEMU that is so for the
+//! iohandler context only: the lists of other contexts are at a place that C keeps to itself, and nested
+//! loops on the main context run none. There the kernel's timers serve the host's clocks, and the
+//! guest's clocks are watched by the main loop, which passes the word on.
+//!
+//! Threads: made and used in the loop's home thread.
 
-use std::ffi::c_void;
 use std::fmt;
-use std::marker::{PhantomData, PhantomPinned};
-use std::pin::Pin;
 
-use aio_sys::QEMUTimer;
-
-use super::callback::{from_opaque, no_unwind, to_opaque};
 use super::context::Context;
 use crate::clock::Clock;
+
+mod kernel;
+mod listed;
+mod relayed;
+
+use kernel::KernelTimer;
+use listed::ListedTimer;
+use relayed::RelayedTimer;
 
 /// What a timer runs, given the number it was made with.
 pub(crate) trait OnTimer {
     fn fired(number: usize);
+
+    /// Looks whether its time has come, during busy polling.
+    fn is_due(number: usize) -> bool;
 }
 
-/// A `QEMUTimer` in a loop's own timer list, disarmed when dropped. Home thread only.
+/// A timer in an event loop, disarmed when dropped. Home thread only.
 pub(crate) struct LoopTimer {
-    /// Boxed: the loop's list links to it, [timer-pinned].
-    timer: Pin<Box<Pinned>>,
-    not_send: PhantomData<*const ()>,
+    kind: Kind,
 }
 
-struct Pinned {
-    timer: std::cell::UnsafeCell<QEMUTimer>,
-    _pinned: PhantomPinned,
-}
-
-struct Trampoline<C>(PhantomData<C>);
-
-impl<C: OnTimer> Trampoline<C> {
-    extern "C" fn fired(opaque: *mut c_void) {
-        no_unwind("a timer", (), || C::fired(from_opaque(opaque)));
-    }
+enum Kind {
+    Listed(ListedTimer),
+    Kernel(KernelTimer),
+    Relayed(RelayedTimer),
 }
 
 impl LoopTimer {
@@ -41,58 +44,58 @@ impl LoopTimer {
     ///
     /// # Panics
     ///
-    /// If the context has no timer list that we can reach.
+    /// If the process has no more file descriptors.
     pub(crate) fn new<C: OnTimer>(context: &Context, clock: Clock, number: usize) -> LoopTimer {
-        // SAFETY: [ctx-ref].
-        let group = unsafe { aio_sys::aio_context_timer_group(context.as_raw()) };
-        assert!(!group.is_null(), "the timers of this AioContext cannot be reached");
-        // SAFETY: all zeroes is a valid `QEMUTimer`: integers, null pointers and no callback.
-        let timer = unsafe { std::mem::zeroed::<QEMUTimer>() };
-        let pinned = Pinned { timer: timer.into(), _pinned: PhantomPinned };
-        let this = LoopTimer { timer: Box::pin(pinned), not_send: PhantomData };
-        // SAFETY: [timer-pinned] and [opaque-is-number]; the group lives as long as the context, which
-        // the executor keeps longer than its timers.
-        unsafe {
-            aio_sys::timer_init_full(
-                this.raw(),
-                group,
-                clock.to_c(),
-                1,
-                0,
-                Trampoline::<C>::fired,
-                to_opaque(number),
-            );
-        }
-        this
+        LoopTimer::of_list::<C>(context, clock, number)
+            .unwrap_or_else(|| LoopTimer::without_list::<C>(context, clock, number))
     }
 
-    fn raw(&self) -> *mut QEMUTimer {
-        self.timer.timer.get()
+    fn of_list<C: OnTimer>(context: &Context, clock: Clock, number: usize) -> Option<LoopTimer> {
+        let timer = ListedTimer::new(context, clock, listed::call::<C>, number)?;
+        Some(LoopTimer { kind: Kind::Listed(timer) })
+    }
+
+    fn without_list<C: OnTimer>(context: &Context, clock: Clock, number: usize) -> LoopTimer {
+        let kind = match kernel::clock_id(clock) {
+            Some(id) => Kind::Kernel(KernelTimer::new::<C>(context, id, number)),
+            None => Kind::Relayed(RelayedTimer::new::<C>(context, clock, number)),
+        };
+        LoopTimer { kind }
     }
 
     /// Lets it fire when its clock reaches `deadline`, in ns (`timer_mod_ns`).
     pub(crate) fn arm_at(&self, deadline: i64) {
-        // SAFETY: initialised in `new`, [timer-pinned].
-        unsafe { aio_sys::timer_mod_ns(self.raw(), deadline) }
+        match &self.kind {
+            Kind::Listed(timer) => timer.arm_at(deadline),
+            Kind::Kernel(timer) => timer.arm_at(deadline),
+            Kind::Relayed(timer) => timer.arm_at(deadline),
+        }
     }
 
     /// `timer_del`.
     pub(crate) fn disarm(&self) {
-        // SAFETY: initialised in `new`, [timer-pinned].
-        unsafe { aio_sys::timer_del(self.raw()) }
+        match &self.kind {
+            Kind::Listed(timer) => timer.disarm(),
+            Kind::Kernel(timer) => timer.disarm(),
+            Kind::Relayed(timer) => timer.disarm(),
+        }
     }
-}
 
-impl Drop for LoopTimer {
-    fn drop(&mut self) {
-        self.disarm();
-        // SAFETY: disarmed, so no list links to it, [timer-pinned].
-        unsafe { aio_sys::timer_deinit(self.raw()) }
+    /// Takes notice that it has fired, so that it does so once.
+    pub(crate) fn acknowledge(&self) {
+        if let Kind::Kernel(timer) = &self.kind {
+            timer.disarm();
+        }
     }
 }
 
 impl fmt::Debug for LoopTimer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoopTimer").finish_non_exhaustive()
+        let kind = match &self.kind {
+            Kind::Listed(_) => "listed",
+            Kind::Kernel(_) => "kernel",
+            Kind::Relayed(_) => "relayed",
+        };
+        f.debug_tuple("LoopTimer").field(&kind).finish()
     }
 }

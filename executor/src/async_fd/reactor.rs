@@ -56,6 +56,8 @@ struct Table {
 
 struct Buffers {
     events: [EpollEvent; BATCH],
+    /// How many events `peek` has fetched already.
+    fetched: usize,
     woken: Vec<Waker>,
 }
 
@@ -122,7 +124,10 @@ impl Reactor {
         let mut buffers = self.take_buffers();
         let mut total = 0;
         for _ in 0..ROUNDS {
-            let count = self.poll_events(&mut buffers.events);
+            let count = match std::mem::take(&mut buffers.fetched) {
+                0 => self.poll_events(&mut buffers.events),
+                fetched => fetched,
+            };
             self.mark_ready(&buffers.events[..count], &mut buffers.woken);
             buffers.woken.drain(..).for_each(wake_without_panic);
             total += count;
@@ -132,6 +137,17 @@ impl Reactor {
         }
         self.put_buffers(buffers);
         total
+    }
+
+    /// Returns whether there is something to dispatch, and keeps it for `dispatch`. Runs no foreign code.
+    pub(crate) fn peek(&self) -> bool {
+        let mut buffers = self.take_buffers();
+        if buffers.fetched == 0 {
+            buffers.fetched = self.poll_events(&mut buffers.events);
+        }
+        let found = buffers.fetched > 0;
+        self.put_buffers(buffers);
+        found
     }
 
     /// Returns whether nothing is registered.
@@ -179,7 +195,11 @@ impl Reactor {
     fn take_buffers(&self) -> Box<Buffers> {
         let kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).take();
         kept.unwrap_or_else(|| {
-            Box::new(Buffers { events: [EpollEvent::empty(); BATCH], woken: Vec::new() })
+            Box::new(Buffers {
+                events: [EpollEvent::empty(); BATCH],
+                fetched: 0,
+                woken: Vec::new(),
+            })
         })
     }
 

@@ -166,8 +166,29 @@ impl Source {
     ///
     /// For poll functions, which cannot say when they lose interest.
     pub(crate) fn park_poll(&self, direction: Direction, waker: &Waker) -> Option<Ready> {
+        self.park_unless(direction, || self.ready(direction), waker)
+    }
+
+    /// Keeps `waker` until the fd hangs up or has an error; returns whether it has, or is closed.
+    ///
+    /// These events concern both directions, so the waker waits with the writers; it is also woken when
+    /// there is room to write.
+    pub(crate) fn park_hang_up(&self, waker: &Waker) -> bool {
+        self.park_unless(Direction::Write, || self.hung_up(), waker).is_some()
+    }
+
+    fn hung_up(&self) -> Option<Ready> {
+        self.ready(Direction::Write).filter(|ready| ready.is_unusual() || ready.is_closed())
+    }
+
+    fn park_unless(
+        &self,
+        direction: Direction,
+        ready: impl Fn() -> Option<Ready>,
+        waker: &Waker,
+    ) -> Option<Ready> {
         let waiters = self.lock();
-        if let ready @ Some(_) = self.ready(direction) {
+        if let ready @ Some(_) = ready() {
             return ready;
         }
         if waiters[direction as usize].knows(waker) {
@@ -177,7 +198,7 @@ impl Source {
         let waker = waker.clone();
         let mut waiters = self.lock();
         let evicted = waiters[direction as usize].add_poll(waker);
-        let ready = self.ready(direction);
+        let ready = ready();
         drop(waiters);
         evicted.into_iter().for_each(wake_without_panic);
         ready

@@ -154,7 +154,7 @@ impl Core {
         Ok(Arc::clone(reactor))
     }
 
-    fn new_id(&self) -> u64 {
+    pub(crate) fn new_id(&self) -> u64 {
         let mut id = self.next_id.get();
         if id % ID_BLOCK == 0 {
             id = new_id_block();
@@ -170,8 +170,16 @@ impl Core {
         spawned_at: &'static Location<'static>,
         future: F,
     ) -> JoinHandle<F::Output> {
+        self.spawn_labelled(TaskLabel { id: self.new_id(), name, spawned_at }, future)
+    }
+
+    pub(crate) fn spawn_labelled<F: Future + 'static>(
+        self: &Rc<Self>,
+        label: TaskLabel,
+        future: F,
+    ) -> JoinHandle<F::Output> {
         let mut spawned = None;
-        self.table.insert(self.new_id(), name, spawned_at, |key| {
+        self.table.insert(label, |key| {
             let (task, handle) = task::spawn(&self.home, key, future);
             spawned = Some((task.clone(), handle));
             task
@@ -239,7 +247,7 @@ impl Core {
         polled
     }
 
-    pub(super) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
+    pub(crate) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
         if self.is_closed() {
             return Vec::new();
         }
@@ -335,17 +343,17 @@ struct FdEvents;
 
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
-        Self::poll(number);
-    }
-
-    fn poll(number: usize) -> bool {
-        let Some(core) = current::find(number) else { return false };
-        let Some((reactor, _)) = core.reactor.get() else { return false };
+        let Some(core) = current::find(number) else { return };
+        let Some((reactor, _)) = core.reactor.get() else { return };
         let events = reactor.dispatch();
         core.counters.fd_events.add(events as u64);
         if events > 0 {
             core.run_slice();
         }
-        events > 0
+    }
+
+    fn poll(number: usize) -> bool {
+        let core = current::find(number);
+        core.is_some_and(|core| core.reactor.get().is_some_and(|(reactor, _)| reactor.peek()))
     }
 }

@@ -19,16 +19,15 @@ impl Core {
         {
             let _entered = current::enter(self);
             self.counters().slices.add(1);
-            let was_idle = self.set_running();
+            let _run = Run { core: self, was_idle: self.set_running() };
             self.run_until_spent();
-            self.arm_timers();
-            self.end_running(was_idle);
         }
         self.make_calls();
     }
 
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
+        let mut polls = 0;
         // First of all: the ring that started this run may have been for these requests, and nobody
         // rings for them again, however soon the budget is spent.
         self.serve_requests();
@@ -39,14 +38,16 @@ impl Core {
             match Running::next(self.home()) {
                 Some((running, cancelled)) => {
                     self.run_task(running, cancelled);
+                    polls += 1;
                     if !left.spend() {
-                        return;
+                        break;
                     }
                 }
-                None if self.serve_requests() == 0 => return,
+                None if self.serve_requests() == 0 => break,
                 None => {}
             }
         }
+        self.counters().polls.add(polls);
     }
 
     /// Serves what other threads asked for. Returns how many requests there were.
@@ -73,7 +74,6 @@ impl Core {
 
     #[inline]
     fn run_task(&self, running: Running, cancelled: bool) {
-        self.counters().polls.add(1);
         let borrowed = borrows::live();
         let _in_poll = current::enter_poll(Some(running.key()));
         let polled = if cancelled { Polled::Pending } else { running.poll() };
@@ -85,8 +85,8 @@ impl Core {
                 running.succeed();
                 self.finish(running);
             }
-            Polled::Panicked(payload) => self.fail(running, payload),
-            Polled::Emptied(payload) => self.fail_without_future(running, payload),
+            Polled::Panicked(payload) => self.fail(running, *payload),
+            Polled::Emptied(payload) => self.fail_without_future(running, *payload),
             Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
             Polled::Pending => running.suspend(),
         }
@@ -144,8 +144,8 @@ impl Core {
         let (panicked, dropped) = match polled {
             Polled::Ready => (None, running.drop_output()),
             Polled::Pending => (None, running.drop_future()),
-            Polled::Panicked(payload) => (Some(payload), running.drop_future()),
-            Polled::Emptied(payload) => (Some(payload), Ok(())),
+            Polled::Panicked(payload) => (Some(*payload), running.drop_future()),
+            Polled::Emptied(payload) => (Some(*payload), Ok(())),
         };
         for payload in panicked.into_iter().chain(dropped.err()) {
             report_lost_panic(&label, payload);
@@ -170,6 +170,19 @@ impl Core {
         }
         self.home().set_idle(true);
         self.home().ring_if_idle();
+    }
+}
+
+/// A run; its end, also by a foreign waker that panics, leaves timers armed and the doorbell rung.
+struct Run<'a> {
+    core: &'a Core,
+    was_idle: bool,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.core.arm_timers();
+        self.core.end_running(self.was_idle);
     }
 }
 

@@ -60,6 +60,13 @@ impl OnTimer for Fired {
             core.fired(number % CLOCKS.len());
         }
     }
+
+    fn is_due(number: usize) -> bool {
+        let (core, clock) = (number / CLOCKS.len(), number % CLOCKS.len());
+        current::find(core).is_some_and(|core| {
+            core.loop_timers().slots[clock].armed_for.get() <= CLOCKS[clock].now()
+        })
+    }
 }
 
 impl Core {
@@ -95,7 +102,11 @@ impl Core {
     }
 
     fn fired(self: &Rc<Self>, index: usize) {
-        self.loop_timers().slots[index].armed_for.set(NOT_ARMED);
+        let slot = &self.loop_timers().slots[index];
+        slot.armed_for.set(NOT_ARMED);
+        if let Some(timer) = slot.timer.get() {
+            timer.acknowledge();
+        }
         self.timers_changed();
         let clock = CLOCKS[index];
         let fired = self.timers().fire(clock, clock.now());

@@ -83,6 +83,12 @@ impl<S: AsFd> Socket<S> {
         Poll::Ready(Ok(sent))
     }
 
+    /// Waits until the peer has gone, or the connection has failed.
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(super) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.fd.poll_hang_up(cx)
+    }
+
     /// Tells the peer that nothing more will be written.
     pub(super) fn poll_close(&self) -> Poll<io::Result<()>> {
         Poll::Ready(self.shutdown(Shutdown::Write))

@@ -136,6 +136,12 @@ impl TcpStream {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
+
+    /// Waits until the peer has closed the connection for both directions, or it has failed.
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.poll_hang_up(cx)
+    }
 }
 
 impl AsFd for TcpListener {

@@ -94,6 +94,10 @@ pub trait Command: 'static {
 }
 
 /// How a command runs: [`Blocking`], [`Coroutine`] or [`Oob`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a mode of QMP commands",
+    label = "a command has exactly one of the modes `Blocking`, `Coroutine` and `Oob`"
+)]
 pub trait Mode: sealed::Sealed {}
 
 /// The command runs in the main loop, outside of any task, and may run a nested loop.
@@ -152,7 +156,8 @@ where
     label = "the shape of this function does not fit the command's mode",
     note = "Blocking:  `fn(&mut NoCoroutine, Args) -> Result<Ret, Error>`",
     note = "Coroutine: `async fn(&MainCx, Args) -> Result<Ret, Error>`",
-    note = "Oob:       `fn(&OobContext, Args) -> Result<Ret, Error>`, and `Send + Sync`"
+    note = "Oob:       `fn(&OobContext, Args) -> Result<Ret, Error>`, and `Send + Sync`",
+    note = "`Args` and `Ret` are the command's, `Error` is `qmp::Error`; a closure is `Fn`, because commands are called again"
 )]
 pub trait Handler<C: Command<Mode = M>, M: Mode>: 'static {
     /// Returns the handler as a function from JSON to JSON.

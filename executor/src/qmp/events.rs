@@ -60,9 +60,14 @@ impl Event {
     /// # Errors
     ///
     /// Fails when [`Json::new`] does.
-    pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> Result<Self, Error> {
-        self.data = Some(Json::new(data)?);
-        Ok(self)
+    pub fn with_data<T: Serialize + ?Sized>(self, data: &T) -> Result<Self, Error> {
+        Ok(self.with_json(Json::new(data)?))
+    }
+
+    /// Adds the data, written out already.
+    pub(super) fn with_json(mut self, data: Json) -> Self {
+        self.data = Some(data);
+        self
     }
 
     /// Returns the name.

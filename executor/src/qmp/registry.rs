@@ -29,6 +29,9 @@ pub struct Registry {
     calls: HashMap<&'static str, Call>,
     /// In the order of registration; shared with the handler of `query-commands`.
     names: Rc<RefCell<Vec<&'static str>>>,
+    /// The C functions by which QEMU's monitors call them.
+    #[cfg(feature = "host")]
+    marshals: HashMap<&'static str, aio_sys::host::QmpCommandFunc>,
 }
 
 /// The out-of-band commands of a [`Registry`], for another thread.
@@ -70,7 +73,15 @@ impl Registry {
         assert!(name != NEGOTIATION, "the QMP command `{name}` belongs to the monitor itself");
         let earlier = self.calls.insert(name, handler.into_call());
         assert!(earlier.is_none(), "the QMP command `{name}` is registered already");
+        #[cfg(feature = "host")]
+        self.marshals.insert(name, crate::host::command::marshal::<C>);
         self.names.borrow_mut().push(name);
+    }
+
+    /// Returns the C function of a command.
+    #[cfg(feature = "host")]
+    pub(crate) fn marshal(&self, name: &str) -> Option<aio_sys::host::QmpCommandFunc> {
+        self.marshals.get(name).copied()
     }
 
     /// Adds `query-commands`, which lists every command, also those registered later.

@@ -211,8 +211,13 @@ impl Session {
 
     /// Sends an event, if the negotiation is over and there is room.
     pub fn emit(&mut self, event: &Event) {
+        self.emit_line(&event.to_json());
+    }
+
+    /// As [`emit`](Self::emit), for an event that was written out once for many sessions.
+    pub(super) fn emit_line(&mut self, event: &Json) {
         if self.phase != Phase::Negotiating {
-            self.output.push_event(&event.to_json());
+            self.output.push_event(event);
         }
     }
 

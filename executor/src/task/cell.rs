@@ -61,11 +61,12 @@ pub(crate) enum Polled {
     Pending,
     /// The future is gone and the stage holds its output.
     Ready,
-    /// The future panicked. It still is in the stage.
-    Panicked(Box<dyn Any + Send>),
+    /// The future panicked. It still is in the stage. Boxed twice, so that the answer of each poll comes
+    /// back in two registers.
+    Panicked(Box<Box<dyn Any + Send>>),
     /// The future completed and its destructor panicked. The stage is empty: neither the future nor its
     /// output may be dropped again.
-    Emptied(Box<dyn Any + Send>),
+    Emptied(Box<Box<dyn Any + Send>>),
 }
 
 #[repr(C)]
@@ -97,7 +98,8 @@ pub(crate) fn spawn<F: Future + 'static>(
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
     let cell = home::allocate(home, Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
     let header = Header {
-        node: Node::new(&VTables::<F>::TASK.node),
+        // SAFETY: a promoted constant is static.
+        node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
         queue_next: Cell::new(ptr::null_mut()),
         home: NonNull::from(&**home),
         state: State::new(),
@@ -163,7 +165,7 @@ impl<F: Future + 'static> VTables<F> {
             Polled::Ready
         }));
         let unwound = if emptied { Polled::Emptied } else { Polled::Panicked };
-        polled.unwrap_or_else(unwound)
+        polled.unwrap_or_else(|payload| unwound(Box::new(payload)))
     }
 
     /// # Safety
@@ -408,10 +410,10 @@ impl Header {
 
 /// The vtable of the task type, of which the node knows the first part.
 pub(super) fn vtable(header: &Header) -> &'static VTable {
-    let node: *const NodeVTable = header.node.vtable;
-    // SAFETY: [header-first]: headers are made by `spawn` only, with a whole `VTable`, of which the
-    // node's is the first field.
-    unsafe { &*node.cast::<VTable>() }
+    let address = header.node.vtable_address();
+    // SAFETY: [header-first]: headers are made by `spawn` only, which gave the address of a whole, static
+    // `VTable`.
+    unsafe { &*address.cast::<VTable>() }
 }
 
 /// Queues a task at home and rings if nobody runs the queue. Home.

@@ -94,6 +94,6 @@ pub(crate) fn wake_without_panic(waker: Waker) {
 }
 
 /// Writes to stderr if that is possible.
-pub(super) fn write_stderr(text: &str) {
+pub(crate) fn write_stderr(text: &str) {
     let _nobody_to_tell = std::io::stderr().lock().write_all(text.as_bytes());
 }

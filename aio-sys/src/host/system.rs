@@ -1,0 +1,91 @@
+//! QEMU as a whole: coroutines, its end, and how it accepts plugins.
+//!
+//! The emulation has no twin of these.
+//!
+//! Threads: said at each function. A coroutine of the main context runs in whichever thread holds the
+//! BQL and runs that context.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::marker::{PhantomData, PhantomPinned};
+use std::mem::{MaybeUninit, size_of};
+
+use crate::types::{AioContext, QEMUTimerList};
+
+use super::versioned::find;
+
+/// A stack of its own, which code can leave and come back to.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Coroutine {
+    _bytes: [u8; 0],
+    _hidden: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// A function that is called when something happens, linked into a list of them.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Notifier {
+    /// The function to call.
+    pub notify: Option<unsafe extern "C" fn(notifier: *mut Notifier, data: *mut c_void)>,
+    /// The next of the list.
+    pub next: *mut Notifier,
+    /// Where the list points here.
+    pub previous: *mut *mut Notifier,
+}
+
+const _: () = assert!(size_of::<Notifier>() == 24);
+
+/// What QEMU does when the guest has shut down: the numbers of `ShutdownAction`.
+pub type ShutdownAction = c_uint;
+/// It stops the guest and goes on.
+pub const SHUTDOWN_ACTION_PAUSE: ShutdownAction = 1;
+
+unsafe extern "C" {
+    /// Says whether the caller runs in a coroutine.
+    pub safe fn qemu_in_coroutine() -> bool;
+    /// Returns the coroutine of the caller.
+    pub safe fn qemu_coroutine_self() -> *mut Coroutine;
+    /// Leaves the coroutine until somebody enters it again.
+    pub fn qemu_coroutine_yield();
+    /// Enters a coroutine in a bottom half of `ctx`. Any thread; once until it runs.
+    pub fn aio_co_schedule(ctx: *mut AioContext, co: *mut Coroutine);
+
+    /// Calls a notifier when QEMU has been asked to end, in the main loop, before it takes anything
+    /// down. Main loop's thread.
+    pub fn qemu_register_shutdown_notifier(notifier: *mut Notifier);
+    /// What is done when the guest has shut down. Changed under the BQL.
+    pub static mut shutdown_action: ShutdownAction;
+
+    /// Calls the callbacks of the timers whose time has come. Home thread of the list.
+    pub fn timerlist_run_timers(timer_list: *mut QEMUTimerList) -> bool;
+}
+
+/// Returns the version of the plugin interface to ask for: the oldest that this QEMU accepts, because
+/// what is used of it, the way in, is the same in all of them.
+///
+/// QEMU up to 8.2 takes 1 at most, later ones take 2 at least. Needs nothing that
+/// [`resolve`](super::resolve) does, so it can be asked before QEMU looks.
+#[must_use]
+pub fn plugin_version() -> c_int {
+    // SAFETY: that is the prototype, and it is not called.
+    let second = unsafe { find::<unsafe extern "C" fn() -> c_int>(c"qemu_plugin_num_vcpus") };
+    if second.is_some() { 2 } else { 1 }
+}
+
+/// Keeps the library that this code is in loaded until the process ends, whatever QEMU does to its
+/// plugin. C keeps pointers to our functions, and there is no way to take them all back. Says whether that
+/// worked.
+#[must_use]
+pub fn stay_loaded() -> bool {
+    let inside: fn() -> bool = stay_loaded;
+    let mut found = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: any address may be asked for; `found` is filled unless the answer is 0.
+    if unsafe { libc::dladdr(inside as *const c_void, found.as_mut_ptr()) } == 0 {
+        return false;
+    }
+    // SAFETY: filled, as just seen.
+    let found = unsafe { found.assume_init() };
+    let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+    // SAFETY: the name is the linker's own, of a library that is loaded, so no constructor runs.
+    !unsafe { libc::dlopen(found.dli_fname, flags) }.is_null()
+}

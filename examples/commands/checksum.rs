@@ -1,0 +1,180 @@
+//! A command that works for a while: `x-file-checksum`.
+//!
+//! ```text
+//!   main loop           pool of threads              iothread
+//!  ┌──────────┐ open   ┌────────────────┐
+//!  │ the task ├───────►│ open, fstat    │
+//!  │ of the   │        └────────────────┘
+//!  │ command  │        ┌────────────────┐  blocks   ┌────────────────────────┐
+//!  │ waits    ├──┐     │ several reads  │──────────►│ hash, block after      │
+//!  └────▲─────┘  │     │ at a time      │◄──────────│ block; events          │
+//!       │        │     └────────────────┘  buffers  └────────▲───────┬───────┘
+//!       │        └────────────── reschedule_to ──────────────┘       │
+//!       └────────────────────────── Remote ◄─────────────────────────┘
+//! ```
+//!
+//! The main loop only waits, so it serves everybody else meanwhile. Without an iothread the pool hashes,
+//! too. Every 100 ms the clients get an `X_FILE_CHECKSUM_PROGRESS`.
+//!
+//! Nothing here handles cancellation, and all of it can be cancelled: when the client goes, or somebody
+//! says `x-task-cancel`, the command's future is dropped, with it the `Remote`, with that the future in the
+//! iothread, and with that the reads that wait, the buffers and the file.
+//!
+//! Threads: as drawn.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Instant;
+
+use executor::blocking::{File, blocking};
+use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed};
+use executor::{IoThread, JoinError, MainCx, reschedule_to};
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::executors::{self, Home};
+use super::own_task_id;
+
+mod digest;
+mod pipeline;
+mod progress;
+
+use digest::{Algorithm, Hasher};
+use pipeline::{Pipeline, Workplace};
+use progress::Progress;
+
+pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+    let events = events.clone();
+    registry.command::<FileChecksum, _>(boxed(move |cx, args| {
+        let events = events.clone();
+        Box::pin(file_checksum(cx, args, events))
+    }));
+}
+
+struct FileChecksum;
+
+impl Command for FileChecksum {
+    const NAME: &'static str = "x-file-checksum";
+    type Mode = Coroutine;
+    type Args = ChecksumArgs;
+    type Ret = Checksum;
+}
+
+#[derive(Deserialize)]
+struct ChecksumArgs {
+    filename: String,
+    /// SHA-256 unless said otherwise.
+    algorithm: Option<Algorithm>,
+    /// Where to begin; 0 unless said otherwise.
+    offset: Option<u64>,
+    /// How many bytes; up to the end unless said otherwise.
+    length: Option<u64>,
+    /// Where to hash; in the pool unless said otherwise.
+    iothread: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Checksum {
+    /// In hexadecimal.
+    digest: String,
+    algorithm: Algorithm,
+    /// How many were hashed.
+    bytes: u64,
+    /// In bytes per second.
+    throughput: u64,
+}
+
+async fn file_checksum(
+    cx: &MainCx,
+    args: ChecksumArgs,
+    events: EventSink,
+) -> Result<Checksum, Error> {
+    let iothread = args.iothread.as_deref().map(|id| find_iothread(cx, id)).transpose()?;
+    let (file, size) = open(&args.filename).await?;
+    let range = args.range(size)?;
+    let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
+    let progress = Progress::new(events, own_task_id(), bytes);
+    let pipeline = Pipeline::new(file, range, Hasher::new(algorithm), progress);
+
+    let started = Instant::now();
+    let digest = match &iothread {
+        None => pipeline.run(Workplace::Pool).await,
+        Some(thread) => {
+            let hashing = reschedule_to(&thread.io(), pipeline.run(Workplace::Here));
+            hashing.await.map_err(not_finished)?
+        }
+    };
+    let digest = digest.map_err(|error| refused("read", &args.filename, &error))?;
+    let throughput = bytes_per_second(bytes, started);
+    Ok(Checksum { digest, algorithm, bytes, throughput })
+}
+
+/// Finds an iothread, whether it is ours or QEMU's. The reference keeps it alive until we are done.
+fn find_iothread(cx: &MainCx, id: &str) -> Result<IoThread, Error> {
+    let thread = cx.bql(|bql| IoThread::by_id(bql, id));
+    let thread = thread.ok_or_else(|| Error::generic(format!("Cannot find iothread {id}")))?;
+    executors::add(id, Home::IoThread(thread.io()));
+    Ok(thread)
+}
+
+/// Opens a regular file and finds out how long it is.
+async fn open(filename: &str) -> Result<(File, u64), Error> {
+    let path = filename.to_owned();
+    let opened = blocking(move || {
+        // Non-blocking, or a FIFO would keep a thread of the pool until somebody writes to it.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(Errno::EISDIR.into());
+        }
+        if !metadata.is_file() {
+            let why = "A regular file was expected, but something else was given";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok((File::from(file), metadata.len()))
+    });
+    let opened = opened.await.map_err(io::Error::from).and_then(|result| result);
+    opened.map_err(|error| refused("open", filename, &error))
+}
+
+impl ChecksumArgs {
+    /// Returns which part of a file of `size` bytes is meant.
+    fn range(&self, size: u64) -> Result<Range<u64>, Error> {
+        let offset = self.offset.unwrap_or(0);
+        let Some(rest) = size.checked_sub(offset) else {
+            let why = "cannot be greater than size of the containing file";
+            return Err(Error::generic(format!("Offset ({offset}) {why} ({size})")));
+        };
+        let length = self.length.unwrap_or(rest);
+        if length > rest {
+            let why = "has to be smaller or equal to the actual size of the containing file";
+            let what = format!("The sum of offset ({offset}) and length ({length})");
+            return Err(Error::generic(format!("{what} {why} ({size})")));
+        }
+        Ok(offset..offset + length)
+    }
+}
+
+/// In QEMU's words, which have C's words for the reason.
+fn refused(what: &str, filename: &str, error: &io::Error) -> Error {
+    let reason = match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    };
+    Error::generic(format!("Could not {what} '{filename}': {reason}"))
+}
+
+/// The iothread's half of the command was cancelled by itself, or has a bug.
+fn not_finished(error: JoinError) -> Error {
+    match error.is_cancelled() {
+        true => Error::generic("The command was cancelled"),
+        false => Error::generic(error.to_string()),
+    }
+}
+
+fn bytes_per_second(bytes: u64, started: Instant) -> u64 {
+    let per_second = u128::from(bytes) * 1_000_000_000 / started.elapsed().as_nanos().max(1);
+    u64::try_from(per_second).unwrap_or(u64::MAX)
+}

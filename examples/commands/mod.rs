@@ -1,0 +1,56 @@
+//! QMP commands for a program that runs on the executor.
+//!
+//! One file is one family of commands, and is complete: the types that name them, their arguments and
+//! results, the handlers, and a `register` at the top that lists them. To add a command, read one of
+//! these and write the next:
+//!
+//! | file | commands | shows |
+//! |---|---|---|
+//! | `status.rs` | `query-status` `stop` `cont` `quit` | data under the Big QEMU Lock, events |
+//! | `query.rs` | `query-version` `query-name` | the smallest commands there are |
+//! | `iothreads.rs` | `query-iothreads` `object-add` `object-del` | blocking next to async |
+//! | `sleep.rs` | `x-sleep` | waiting without holding anybody up |
+//! | `checksum.rs` | `x-file-checksum` | files, an iothread, progress, cancellation |
+//! | `tasks.rs` | `x-query-tasks` `x-task-cancel` `x-executor-stats` | out of band: works while the main loop hangs |
+//!
+//! What the commands share is in two places, because two rules apply: [`machine`] is under the Big QEMU
+//! Lock, and [`executors`] is for out-of-band commands, which never have that lock.
+//!
+//! Nothing here knows sockets or sessions. A standalone server serves everything; inside QEMU, which has
+//! the commands without `x-` itself, [`register_extensions`] alone is called, on the same files.
+
+use executor::qmp::{EventSink, Registry};
+use executor::{MainCx, TaskLabel};
+
+pub(crate) mod executors;
+pub(crate) mod iothreads;
+pub(crate) mod machine;
+
+mod checksum;
+mod query;
+mod sleep;
+mod status;
+mod tasks;
+
+pub(crate) use query::version;
+
+/// Registers what QEMU has, too: for programs that are not QEMU.
+pub(crate) fn register_machine(registry: &mut Registry, name: Option<String>, events: &EventSink) {
+    registry.add_query_commands();
+    query::register(registry, name);
+    status::register(registry, events);
+    iothreads::register(registry);
+}
+
+/// Registers what QEMU does not have.
+pub(crate) fn register_extensions(registry: &mut Registry, cx: &MainCx, events: &EventSink) {
+    executors::add("main", executors::Home::Main(cx.probe()));
+    sleep::register(registry);
+    checksum::register(registry, events);
+    tasks::register(registry);
+}
+
+/// The id by which `x-task-cancel` finds the command that is asking. For the future of a command.
+fn own_task_id() -> u64 {
+    TaskLabel::current().expect("a command runs as a task").id
+}

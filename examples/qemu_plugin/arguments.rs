@@ -1,0 +1,53 @@
+//! The arguments of the plugin: `-plugin FILE,commands=x-sleep:x-query-tasks,nested=on`.
+//!
+//! QEMU hands each over as `key=value`. Whatever is not understood is refused with the list of what is,
+//! so that a mistake is not found out much later.
+//!
+//! Threads: any; pure functions.
+
+use executor::host::Options;
+
+/// What the plugin was asked to do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// Which commands to register; all unless said otherwise.
+    pub(crate) commands: Option<Vec<String>>,
+    /// Whether nested event loops run the tasks, too.
+    nested: bool,
+}
+
+/// The arguments there are, for people.
+const KNOWN: &str = "commands=NAME[:NAME...], nested=on|off";
+
+impl Arguments {
+    /// Parses `key=value` strings. The error is a sentence.
+    pub(crate) fn parse(given: &[String]) -> Result<Self, String> {
+        let mut arguments = Self::default();
+        for argument in given {
+            let (key, value) = argument.split_once('=').unwrap_or((argument, "on"));
+            match key {
+                "commands" => arguments.commands = Some(list(value)),
+                "nested" => arguments.nested = switch(key, value)?,
+                _ => return Err(format!("there is no argument `{key}`; there are {KNOWN}")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// How the executor is to be attached.
+    pub(crate) fn options(&self) -> Options {
+        Options::default().nested(self.nested)
+    }
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn switch(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("the argument `{key}` is `on` or `off`, not `{value}`")),
+    }
+}

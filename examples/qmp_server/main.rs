@@ -1,0 +1,72 @@
+//! A QMP server on the executor, and a demonstration of what it is good for.
+//!
+//! With `--qmp`, it serves the commands of `examples/commands` until a client says `quit` or somebody sends
+//! SIGINT or SIGTERM. Then clients get what they have coming, commands that still run are cancelled,
+//! socket files are removed, and the exit status is 0:
+//!
+//! ```text
+//! cargo run --release --example qmp_server -- --qmp unix:/tmp/qmp.sock --iothread io0
+//! ```
+//!
+//! Without, it shows in a few seconds that one client's long command holds up no other client; see
+//! `demo.rs`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use executor::qmp::Address;
+use executor::{MainCx, block_on, run_main};
+
+#[path = "../commands/mod.rs"]
+mod commands;
+mod demo;
+mod service;
+mod signals;
+
+use service::Service;
+use signals::Signals;
+
+/// A QMP server whose commands are async Rust. Without --qmp, it demonstrates itself.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Take clients at unix:PATH or tcp:HOST:PORT, or be at the service of stdio. Repeatable.
+    #[arg(long, value_name = "ADDRESS")]
+    qmp: Vec<Address>,
+    /// Begin with an iothread of this id. Repeatable.
+    #[arg(long, value_name = "ID")]
+    iothread: Vec<String>,
+    /// What query-name says.
+    #[arg(long)]
+    name: Option<String>,
+    /// Lay out what is sent for people. Few programs can read that.
+    #[arg(long)]
+    pretty: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    // Before there is any other thread, since threads inherit which signals are blocked.
+    let ended = Signals::block().and_then(|()| {
+        run_main(|nc| {
+            block_on(nc, async |cx: &MainCx| match options.qmp.is_empty() {
+                true => demo::run(cx).await,
+                false => serve(cx, &options).await,
+            })
+        })
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("qmp_server: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn serve(cx: &MainCx, options: &Options) -> std::io::Result<ExitCode> {
+    let signals = Signals::new()?;
+    let service = Service::start(cx, options, |_| ()).await?;
+    for address in service.addresses() {
+        eprintln!("qmp_server: listening at {address}");
+    }
+    service.wait_for_the_end(cx, &signals).await;
+    service.end(cx).await;
+    Ok(ExitCode::SUCCESS)
+}

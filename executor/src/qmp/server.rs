@@ -1,0 +1,262 @@
+//! A QMP server: sockets in front, a registry of commands behind.
+//!
+//! ```text
+//!      clients                  the monitor's iothread                        the main loop
+//!   ┌──────────┐  accept   ┌──────────────────────────────┐   jobs    ┌────────────────────────────┐
+//!   │ sockets, │──────────►│ listener                     │──────────►│ dispatcher (Registry)      │
+//!   │ stdio    │◄─────────►│ client: Session, Transport   │◄──────────│ one task or bottom half    │
+//!   └──────────┘           │ (runs out-of-band commands)  │  errands  │ per command                │
+//!                          └──────────────▲───────────────┘           └─────────────┬──────────────┘
+//!                                         └───────────── hub (events) ◄─────────────┘
+//! ```
+//!
+//! As in QEMU, an iothread of its own reads, parses and writes, so that out-of-band commands work while
+//! the main loop is busy or hangs. Unlike in QEMU, in-band commands of different clients do not wait for
+//! each other: each runs in its own task. Commands of one client run one after another.
+//!
+//! Threads: a [`Server`] belongs to the main loop; [`EventSink`]s go anywhere. What is shared between
+//! the two threads is behind short locks (`queue`, `mailbox`, `hub`) that no foreign code runs under.
+//!
+//! Data flows one way through the modules: `queue`, `mailbox` → `hub` → `commands`, `transport` → `client` →
+//! `listener` → here.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::registry::Registry;
+use super::session::SessionOptions;
+use crate::aio::iothread::IoThread;
+use crate::bql;
+use crate::cx::{Bql, MainCx};
+use crate::io_context::reschedule_to;
+use crate::remote::Remote;
+use crate::task::JoinHandle;
+
+mod address;
+mod client;
+mod commands;
+mod event_sink;
+mod hub;
+mod listener;
+mod mailbox;
+mod queue;
+mod stdio;
+mod transport;
+
+pub use address::{Address, AddressError};
+pub use event_sink::EventSink;
+
+use client::Monitor;
+use commands::{Crowd, Dispatcher};
+use listener::{Accepting, Listener};
+use queue::Queue;
+use stdio::Stdio;
+use transport::Transport;
+
+/// A QMP server.
+///
+/// Lives on the main loop, inside a task or in the program's `block_on`. [`listen`](Self::listen) opens
+/// it to clients; [`shutdown`](Self::shutdown) ends it in an orderly way. Dropping it ends it at once:
+/// clients find their connection closed.
+///
+/// # Examples
+///
+/// ```no_run
+/// use executor::qmp::{Registry, Server, SessionOptions, Version, VersionNumber};
+/// use executor::{MainCx, block_on, run_main};
+///
+/// async fn serve(cx: &MainCx) -> std::io::Result<()> {
+///     let mut registry = Registry::new();
+///     registry.add_query_commands();
+///     let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+///     let options = SessionOptions::new(Version { qemu, package: String::new() });
+///
+///     let server = Server::start(cx, registry, options)?;
+///     server.listen(&"unix:/run/example.sock".parse().expect("the address is right"))?;
+///     server.events().emit("RESUME", ());
+///     std::future::pending().await
+/// }
+///
+/// run_main(|nc| block_on(nc, serve))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Server {
+    monitor: Arc<Monitor>,
+    crowd: Rc<Crowd>,
+    doors: RefCell<Doors>,
+    events: EventSink,
+    /// `None` after the shutdown.
+    parts: Option<Parts>,
+}
+
+/// What is still open to clients.
+#[derive(Default)]
+struct Doors {
+    listeners: Vec<(Listener, Remote<()>)>,
+    stdio: bool,
+}
+
+/// What runs.
+struct Parts {
+    iothread: IoThread,
+    dispatcher: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server that nobody can connect to yet.
+    ///
+    /// The commands of `registry` are those of the server from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the system is out of threads or file descriptors.
+    pub fn start(cx: &MainCx, registry: Registry, options: SessionOptions) -> io::Result<Self> {
+        Self::start_with_events(cx, registry, options, EventSink::new())
+    }
+
+    /// As [`start`](Self::start), with a sink that handlers in the registry have already.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), and if the sink is another server's.
+    pub fn start_with_events(
+        cx: &MainCx,
+        registry: Registry,
+        options: SessionOptions,
+        events: EventSink,
+    ) -> io::Result<Self> {
+        if !events.hub.open() {
+            return Err(io::Error::other("the event sink belongs to another QMP server"));
+        }
+        let iothread = cx.bql(create_iothread)?;
+        let io = iothread.io();
+        reschedule_to(&io, Arc::clone(&events.hub).pace()).detach();
+        let (jobs, crowd) = (Arc::new(Queue::new()), Rc::default());
+        let (hub, oob) = (Arc::clone(&events.hub), registry.oob_table());
+        let monitor = Arc::new(Monitor { io, hub, jobs: Arc::clone(&jobs), oob, options });
+        let dispatcher = Dispatcher { registry, jobs, crowd: Rc::clone(&crowd) };
+        let dispatcher = cx.spawn_owning("qmp:dispatcher", |cx| dispatcher.run(cx));
+        let parts = Some(Parts { iothread, dispatcher });
+        Ok(Self { monitor, crowd, doors: RefCell::default(), events, parts })
+    }
+
+    /// Returns where to say that something has happened.
+    pub fn events(&self) -> EventSink {
+        self.events.clone()
+    }
+
+    /// Takes clients at `address`, too. Any number of times.
+    ///
+    /// The file of a UNIX socket that nobody listens on is replaced. A host's name is looked up, which
+    /// can take its time. Standard input and output are one client, who is there already and leaves at
+    /// the end of the input.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; names the address. A UNIX socket that somebody listens on, and standard input
+    /// for the second time, are in use.
+    pub fn listen(&self, address: &Address) -> io::Result<()> {
+        let listening = match address {
+            Address::Unix(path) => Listener::unix(path, &self.monitor).map(|new| self.open(new)),
+            Address::Tcp(place) => Listener::tcp(place, &self.monitor).map(|new| self.open(new)),
+            Address::Stdio => self.serve_stdio(),
+        };
+        listening.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+    }
+
+    fn open(&self, (listener, accepting): (Listener, Accepting)) {
+        let accepting = reschedule_to(&self.monitor.io, accepting);
+        self.doors.borrow_mut().listeners.push((listener, accepting));
+    }
+
+    fn serve_stdio(&self) -> io::Result<()> {
+        if self.doors.borrow().stdio {
+            let why = "standard input has a monitor already";
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+        }
+        let fds = stdio::duplicates()?;
+        self.monitor.serve(|| Transport::Stdio(Stdio::new(fds)));
+        self.doors.borrow_mut().stdio = true;
+        Ok(())
+    }
+
+    /// Returns where clients can connect. A TCP address has the port that the kernel has chosen.
+    pub fn local_addresses(&self) -> Vec<Address> {
+        let doors = self.doors.borrow();
+        let stdio = doors.stdio.then_some(Address::Stdio);
+        doors.listeners.iter().map(|(listener, _)| listener.address.clone()).chain(stdio).collect()
+    }
+
+    /// Returns how many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.monitor.hub.len()
+    }
+
+    /// Ends the server: no more clients, no more commands.
+    ///
+    /// Socket files are removed. Clients are sent the replies and events that they have coming, if they
+    /// read them within a second, and are then disconnected. A command that is still running is
+    /// cancelled, so a handler that stops the program has this done by another task and returns. An
+    /// out-of-band handler is waited for.
+    ///
+    /// When this has completed, nothing of the server is left: no task, no thread, no fd.
+    pub async fn shutdown(mut self) {
+        let doors = self.doors.take();
+        for (listener, accepting) in doors.listeners {
+            drop(listener);
+            accepting.cancel().await;
+        }
+        self.monitor.hub.close();
+        self.monitor.hub.wait_until_empty().await;
+        self.monitor.jobs.close();
+        self.crowd.wait_until_gone().await;
+        if let Some(Parts { iothread, dispatcher }) = self.parts.take() {
+            dispatcher.cancel().await;
+            Bql::lend(|bql| destroy(bql, iothread));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.doors.take());
+        self.monitor.hub.close();
+        let Some(Parts { iothread, dispatcher }) = self.parts.take() else { return };
+        dispatcher.abort();
+        // Without the lock the main loop is at its end, and so is the process.
+        if bql::is_locked() {
+            Bql::lend(|bql| destroy(bql, iothread));
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("addresses", &self.local_addresses())
+            .field("clients", &self.clients())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the monitor's thread.
+///
+/// QEMU's own monitors live in `mon_iothread`, which QEMU makes when it first needs it, and aborts if the
+/// name is taken by then. So this one has another name.
+fn create_iothread(bql: &Bql) -> io::Result<IoThread> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: only uniqueness matters.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    IoThread::create_internal(bql, &format!("qmp_iothread{number}"))
+}
+
+/// Ends the monitor's thread and waits for it.
+fn destroy(bql: &Bql, iothread: IoThread) {
+    iothread.destroy(bql).expect("nobody else knows the thread");
+}

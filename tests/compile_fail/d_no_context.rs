@@ -1,0 +1,22 @@
+//! A handler is lent a context also if it does not need one: it says where it runs.
+
+use executor::qmp::{Command, Coroutine, Error, Registry};
+
+struct Resize;
+
+impl Command for Resize {
+    const NAME: &'static str = "resize";
+    type Mode = Coroutine;
+    type Args = u64;
+    type Ret = u64;
+}
+
+async fn resize(size: u64) -> Result<u64, Error> {
+    Ok(size)
+}
+
+fn register(registry: &mut Registry) {
+    registry.command::<Resize, _>(resize);
+}
+
+fn main() {}

@@ -1,0 +1,23 @@
+//! An out-of-band handler does not run on the main loop, which may hang.
+
+use executor::MainCx;
+use executor::qmp::{Command, Error, Oob, Registry};
+
+struct Resize;
+
+impl Command for Resize {
+    const NAME: &'static str = "resize";
+    type Mode = Oob;
+    type Args = u64;
+    type Ret = u64;
+}
+
+fn resize(_: &MainCx, size: u64) -> Result<u64, Error> {
+    Ok(size)
+}
+
+fn register(registry: &mut Registry) {
+    registry.command::<Resize, _>(resize);
+}
+
+fn main() {}

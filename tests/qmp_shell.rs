@@ -1,0 +1,120 @@
+//! The real `qmp-shell`, of the Python package `qemu.qmp`, is served well.
+//!
+//! It is looked for at `$QMP_SHELL`, then on the path. Without it nothing is tested, which is said, and is a
+//! failure if `REQUIRE_QMP_SHELL` is 1.
+
+#[path = "common/qmp_test_commands.rs"]
+mod commands;
+#[path = "common/qmp_server.rs"]
+mod common;
+
+use std::env;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use commands::{add_panics, add_quick_commands};
+use common::{TestServer, command_tasks, open_fds, wait_until};
+use executor::qmp::Address;
+
+fn qmp_shell() -> Option<PathBuf> {
+    let given = env::var_os("QMP_SHELL").map(PathBuf::from);
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&folders).map(|folder| folder.join("qmp-shell"));
+    let found = given.into_iter().chain(on_path).find(|path| path.is_file());
+    if found.is_none() {
+        let required = env::var("REQUIRE_QMP_SHELL").is_ok_and(|required| required == "1");
+        assert!(!required, "qmp-shell is required and is neither at $QMP_SHELL nor on the path");
+        println!("skipped: qmp-shell is neither at $QMP_SHELL nor on the path");
+    }
+    found
+}
+
+/// Types `lines` into a shell that is connected to `address`; returns what it prints.
+fn type_into(shell: PathBuf, options: &[&str], address: &str, lines: &str) -> String {
+    let mut shell = Command::new(shell)
+        .args(options)
+        .arg(address)
+        // Its history file is kept there.
+        .env("HOME", env::temp_dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("qmp-shell starts");
+    let mut input = shell.stdin.take().expect("it is a pipe");
+    input.write_all(lines.as_bytes()).expect("qmp-shell reads");
+    drop(input);
+    let output = shell.wait_with_output().expect("it is our child");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "qmp-shell fails: {errors}");
+    assert_eq!(errors, "", "qmp-shell complains");
+    String::from_utf8(output.stdout).expect("qmp-shell prints UTF-8")
+}
+
+fn start() -> TestServer {
+    TestServer::start(|registry, events| {
+        add_quick_commands(registry, events);
+        add_panics(registry);
+    })
+}
+
+/// The empty line asks for events.
+const LINES: &str = "\
+    x-echo text=hello\n\
+    x-ping\n\
+    x-panic-in-loop\n\
+    x-echo\n\
+    no-such-command\n\
+    stop\n\
+    \n\
+    x-echo text=goodbye\n";
+
+fn check(printed: &str) {
+    let expected = [
+        "Connected to QEMU 0.1.0",
+        "\"return\": \"hello\"",
+        "\"return\": \"pong\"",
+        "as planned, in the loop",
+        "Parameter 'text' is missing",
+        "The command no-such-command has not been found",
+        "STOP",
+        "\"return\": \"goodbye\"",
+    ];
+    let mut rest = printed;
+    for text in expected {
+        let Some((_, after)) = rest.split_once(text) else {
+            panic!("{text:?} is not printed, or out of turn: {printed}")
+        };
+        rest = after;
+    }
+}
+
+#[test]
+fn qmp_shell_talks_to_the_server_over_a_unix_socket() {
+    let Some(shell) = qmp_shell() else { return };
+    let server = start();
+    let _first = server.client();
+    let before = open_fds();
+    let path = server.path.to_str().expect("the path is ASCII");
+
+    check(&type_into(shell, &[], path, LINES));
+
+    wait_until("the client is gone", || server.clients() == 1);
+    wait_until("its commands are gone", || command_tasks() == 0);
+    assert_eq!(open_fds(), before);
+}
+
+#[test]
+fn qmp_shell_talks_to_the_server_over_tcp() {
+    let Some(shell) = qmp_shell() else { return };
+    let server = start();
+    server.listen(Address::Tcp("127.0.0.1:0".into())).expect("the kernel has a port");
+    let addresses = server.with(|server| server.local_addresses());
+    let Some(Address::Tcp(place)) = addresses.last() else { panic!("{addresses:?}") };
+
+    let printed = type_into(shell, &["-v"], place, LINES);
+
+    check(&printed);
+    assert!(printed.contains("\"execute\": \"x-ping\""), "requests are shown: {printed}");
+}
