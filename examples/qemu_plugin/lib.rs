@@ -10,7 +10,7 @@
 //! QEMU 7.2 and everything newer that exports its symbols, as builds with modules do.
 //!
 //! This file is the way in: the two symbols that QEMU looks for. What can be asked of the plugin is in
-//! `arguments.rs`.
+//! `arguments.rs`; `server.rs` is the QMP server that listens besides QEMU's own.
 //!
 //! Threads: everything here runs in QEMU's main thread, under the Big QEMU Lock, while QEMU starts.
 
@@ -18,13 +18,15 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use executor::MainCx;
 use executor::host::{self, Loading};
 use executor::qmp::{EventSink, Registry};
 
 mod arguments;
 #[path = "../commands/mod.rs"]
-#[allow(dead_code, reason = "QEMU has the other commands itself")]
+#[allow(dead_code, unused_imports, reason = "QEMU has the other commands itself")]
 mod commands;
+mod server;
 
 use arguments::Arguments;
 
@@ -91,8 +93,18 @@ fn install(given: &[String]) -> Result<(), String> {
 
 fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host::Refusal> {
     // QEMU's monitors have no room for events of ours; nobody hears these.
-    let events = EventSink::new();
-    let mut registry = Registry::new();
-    commands::register_extensions(&mut registry, loading.cx(), &events);
+    let nobody = EventSink::new();
+    let registry = extensions(loading.cx(), &nobody);
+    if !arguments.qmp.is_empty() {
+        let served = server::start(loading.cx(), &arguments.qmp);
+        served.map_err(|error| host::Refusal::because(error.to_string()))?;
+    }
     loading.register(registry, arguments.commands.as_deref())
+}
+
+/// The commands that QEMU does not have.
+fn extensions(cx: &MainCx, events: &EventSink) -> Registry {
+    let mut registry = Registry::new();
+    commands::register_extensions(&mut registry, cx, events);
+    registry
 }
