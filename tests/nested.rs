@@ -308,7 +308,7 @@ fn whoever_blocks_inside_wait_while_starts_a_nested_loop_too() {
                         wait_for_go.wait().await;
                         let sleeping = |nc: &mut NoCoroutine| {
                             block_on(nc, async |_cx: &MainCx| {
-                                sleep(Duration::from_millis(2)).await
+                                sleep(Duration::from_millis(2)).await;
                             });
                         };
                         cx.run_in_bh(sleeping).await.unwrap();
