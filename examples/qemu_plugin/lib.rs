@@ -105,6 +105,6 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host
 /// The commands that QEMU does not have.
 fn extensions(cx: &MainCx, events: &EventSink) -> Registry {
     let mut registry = Registry::new();
-    commands::register_extensions(&mut registry, cx, events);
+    commands::register_extensions(&mut registry, cx.probe(), events);
     registry
 }
