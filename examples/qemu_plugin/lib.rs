@@ -16,6 +16,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::catch_unwind;
+use std::slice;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use executor::MainCx;
@@ -75,13 +76,16 @@ unsafe extern "C" fn qemu_plugin_install(
 /// `argv` has `argc` strings.
 unsafe fn strings(argc: c_int, argv: *const *const c_char) -> Vec<String> {
     let count = usize::try_from(argc).unwrap_or(0);
-    let string = |index| {
-        // SAFETY: below `argc`.
-        let string = unsafe { *argv.add(index) };
+    if count == 0 {
+        return Vec::new();
+    }
+    // SAFETY: by this function's contract; QEMU leaves the array alone meanwhile.
+    let strings = unsafe { slice::from_raw_parts(argv, count) };
+    let string = |string: &*const c_char| {
         // SAFETY: by this function's contract.
-        unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(*string) }.to_string_lossy().into_owned()
     };
-    (0..count).map(string).collect()
+    strings.iter().map(string).collect()
 }
 
 fn install(given: &[String]) -> Result<(), String> {
