@@ -35,6 +35,7 @@ macro_rules! holds {
 
 macro_rules! answer {
     ($type:ty: $name:ident) => {{
+        #[allow(dead_code, reason = "unused where the bound holds")]
         trait Otherwise {
             const HOLDS: bool = false;
         }
@@ -157,12 +158,10 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
 #[test]
 fn the_futures_of_the_library_can_be_sent_where_their_contents_can() {
     fn is_send<T: Send>(_: &T) {}
-    fn kept(remote: Remote<u32>, main: MainHandle) -> impl Future<Output = ()> {
-        async move {
-            let _result = remote.await;
-            let _called = main.call(|_nc| 7).await;
-            executor::time::sleep(std::time::Duration::ZERO).await;
-        }
+    async fn kept(remote: Remote<u32>, main: MainHandle) {
+        let _result = remote.await;
+        let _called = main.call(|_nc| 7).await;
+        executor::time::sleep(std::time::Duration::ZERO).await;
     }
     is_send(&kept);
     let check = |remote, main| is_send(&kept(remote, main));

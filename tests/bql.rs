@@ -1,5 +1,11 @@
 //! The Big QEMU Lock at run time: what the types cannot see is refused with the place that did it.
 
+#![allow(
+    clippy::await_holding_invalid_type,
+    reason = "what the lint misses is what is tested here"
+)]
+#![allow(clippy::mem_forget, reason = "a leaked borrow is a case")]
+
 mod common;
 
 use std::cell::RefCell;

@@ -120,7 +120,7 @@ fn the_first_work_of_a_thread_is_not_overtaken_while_the_executor_is_made() {
             for sender in sending {
                 sender.join().unwrap().await.unwrap();
             }
-            let order = order.lock().unwrap();
+            let order = std::mem::take(&mut *order.lock().unwrap());
             for sender in 0..3 {
                 let own: Vec<_> =
                     order.iter().filter(|(s, _)| *s == sender).map(|(_, n)| *n).collect();

@@ -286,3 +286,45 @@ fn run_main_runs_again_and_again() {
         assert_eq!(slept, round);
     }
 }
+
+#[test]
+fn whoever_blocks_inside_wait_while_starts_a_nested_loop_too() {
+    on_main(|nc| {
+        let polls = Rc::new(Cell::new(0));
+        let counting = Rc::clone(&polls);
+        let ticking = nc.spawn(async move |_cx: &MainCx| {
+            loop {
+                counting.set(counting.get() + 1);
+                yield_now().await;
+            }
+        });
+        // Leaves a task in the executor that nested loops run, which blocks when it is told to.
+        let (go, done) = (Signal::new(), Rc::new(Cell::new(false)));
+        let (wait_for_go, set_done) = (go.clone(), Rc::clone(&done));
+        block_on(nc, async |cx: &MainCx| {
+            let leave = |nc: &mut NoCoroutine| {
+                block_on(nc, async |cx: &MainCx| {
+                    cx.spawn(async move |cx: &MainCx| {
+                        wait_for_go.wait().await;
+                        let sleeping = |nc: &mut NoCoroutine| {
+                            block_on(nc, async |_cx: &MainCx| {
+                                sleep(Duration::from_millis(2)).await;
+                            });
+                        };
+                        cx.run_in_bh(sleeping).await.unwrap();
+                        set_done.set(true);
+                    })
+                    .detach();
+                });
+            };
+            cx.run_in_bh(leave).await.unwrap();
+        });
+        go.set();
+        let before = polls.get();
+
+        nc.wait_while(|_bql| !done.get());
+
+        assert_eq!(polls.get(), before, "a task of the main loop was polled in a nested loop");
+        ticking.abort();
+    });
+}

@@ -140,7 +140,8 @@ fn tasks_that_wake_each_other_in_their_destructors_all_go() {
         let (wakers, dropped) = (Rc::clone(&wakers), Rc::clone(&dropped));
         executor
             .spawn(async move {
-                wakers.borrow_mut().push(own_waker().await);
+                let own = own_waker().await;
+                wakers.borrow_mut().push(own);
                 let _guard = OnDrop(move || {
                     dropped.set(dropped.get() + 1);
                     wakers.borrow().iter().for_each(std::task::Waker::wake_by_ref);
@@ -297,7 +298,7 @@ fn timers_and_fds_that_are_alive_at_the_shutdown_go_with_their_tasks() {
 fn timers_and_fds_that_outlive_their_executor_can_be_dropped_or_used_elsewhere() {
     let executor = LocalExecutor::new().unwrap();
     let (fd, mut slept) = executor.run(async {
-        let mut slept = Box::pin(sleep(Duration::from_millis(5)));
+        let mut slept = Box::pin(sleep(Duration::from_millis(50)));
         let pending = futures_util::poll!(&mut slept);
         assert!(pending.is_pending());
         (AsyncFd::new(event_fd()).unwrap(), slept)

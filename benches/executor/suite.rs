@@ -159,7 +159,11 @@ impl RowBench<'_> {
         if row.figure(Column::Ours).is_none() || self.contenders.len() < 2 {
             return;
         }
-        let turns: Vec<u64> = self.contenders.iter_mut().map(Contender::calibrate).collect();
+        let calibrate = |contender: &mut Contender| {
+            let operation = row.figure(contender.column).expect("the others were left out");
+            contender.calibrate((MEASURED_NS / operation / f64::from(row.ops())).ceil() as u64)
+        };
+        let turns: Vec<u64> = self.contenders.iter_mut().map(calibrate).collect();
         for round in 0..ROUNDS {
             let mut times = [None; Column::COUNT];
             for turn in 0..turns.len() {
@@ -180,18 +184,24 @@ const ROUNDS: usize = 9;
 /// How long a turn in a round takes, at least.
 const TURN: Duration = Duration::from_millis(10);
 
+/// How much of a turn is measured, at least, in nanoseconds.
+const MEASURED_NS: f64 = 1e6;
+
 impl Contender {
-    /// How many times the workload must be done to last a turn.
-    fn calibrate(&mut self) -> u64 {
-        let mut n = 1;
-        loop {
-            let start = Instant::now();
-            (self.routine)(n);
-            if start.elapsed() >= TURN {
-                return n;
-            }
+    /// How many times the workload must be done to last a turn, whatever else the machine does.
+    fn calibrate(&mut self, at_least: u64) -> u64 {
+        let mut n = at_least;
+        while (0..3).any(|_| self.time(n) < TURN) {
             n *= 2;
         }
+        n
+    }
+
+    /// How long `n` times take, with the making of the executor.
+    fn time(&mut self, n: u64) -> Duration {
+        let start = Instant::now();
+        (self.routine)(n);
+        start.elapsed()
     }
 }
 

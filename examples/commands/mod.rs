@@ -20,31 +20,28 @@
 //! the commands without `x-` itself, [`register_extensions`] alone is called, on the same files.
 
 use executor::qmp::{EventSink, Registry};
-use executor::{MainCx, TaskLabel};
+use executor::{Probe, TaskLabel};
 
 pub(crate) mod executors;
 pub(crate) mod iothreads;
 pub(crate) mod machine;
+pub(crate) mod query;
 
 mod checksum;
-mod query;
 mod sleep;
 mod status;
 mod tasks;
 
-pub(crate) use query::version;
-
 /// Registers what QEMU has, too: for programs that are not QEMU.
 pub(crate) fn register_machine(registry: &mut Registry, name: Option<String>, events: &EventSink) {
-    registry.add_query_commands();
     query::register(registry, name);
     status::register(registry, events);
     iothreads::register(registry);
 }
 
-/// Registers what QEMU does not have.
-pub(crate) fn register_extensions(registry: &mut Registry, cx: &MainCx, events: &EventSink) {
-    executors::add("main", executors::Home::Main(cx.probe()));
+/// Registers what QEMU does not have. `main` is a look at the main loop's executor.
+pub(crate) fn register_extensions(registry: &mut Registry, main: Probe, events: &EventSink) {
+    executors::add("main", executors::Home::Main(main));
     sleep::register(registry);
     checksum::register(registry, events);
     tasks::register(registry);

@@ -6,18 +6,21 @@
 //! Threads: any; pure functions.
 
 use executor::host::Options;
+use executor::qmp::Address;
 
 /// What the plugin was asked to do.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Arguments {
     /// Which commands to register; all unless said otherwise.
     pub(crate) commands: Option<Vec<String>>,
+    /// Where to serve QMP besides QEMU's own monitors.
+    pub(crate) qmp: Vec<Address>,
     /// Whether nested event loops run the tasks, too.
     nested: bool,
 }
 
 /// The arguments there are, for people.
-const KNOWN: &str = "commands=NAME[:NAME...], nested=on|off";
+const KNOWN: &str = "commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH";
 
 impl Arguments {
     /// Parses `key=value` strings. The error is a sentence.
@@ -28,6 +31,7 @@ impl Arguments {
             match key {
                 "commands" => arguments.commands = Some(list(value)),
                 "nested" => arguments.nested = switch(key, value)?,
+                "qmp" => arguments.qmp.push(address(value)?),
                 _ => return Err(format!("there is no argument `{key}`; there are {KNOWN}")),
             }
         }
@@ -42,6 +46,10 @@ impl Arguments {
 
 fn list(value: &str) -> Vec<String> {
     value.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn address(value: &str) -> Result<Address, String> {
+    value.parse().map_err(|error| format!("`{value}` is no address: {error}"))
 }
 
 fn switch(key: &str, value: &str) -> Result<bool, String> {

@@ -10,21 +10,24 @@
 //! QEMU 7.2 and everything newer that exports its symbols, as builds with modules do.
 //!
 //! This file is the way in: the two symbols that QEMU looks for. What can be asked of the plugin is in
-//! `arguments.rs`.
+//! `arguments.rs`; `server.rs` is the QMP server that listens besides QEMU's own.
 //!
 //! Threads: everything here runs in QEMU's main thread, under the Big QEMU Lock, while QEMU starts.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::catch_unwind;
+use std::slice;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use executor::MainCx;
 use executor::host::{self, Loading};
 use executor::qmp::{EventSink, Registry};
 
 mod arguments;
 #[path = "../commands/mod.rs"]
-#[allow(dead_code, reason = "QEMU has the other commands itself")]
+#[allow(dead_code, unused_imports, reason = "QEMU has the other commands itself")]
 mod commands;
+mod server;
 
 use arguments::Arguments;
 
@@ -73,13 +76,16 @@ unsafe extern "C" fn qemu_plugin_install(
 /// `argv` has `argc` strings.
 unsafe fn strings(argc: c_int, argv: *const *const c_char) -> Vec<String> {
     let count = usize::try_from(argc).unwrap_or(0);
-    let string = |index| {
-        // SAFETY: below `argc`.
-        let string = unsafe { *argv.add(index) };
+    if count == 0 {
+        return Vec::new();
+    }
+    // SAFETY: by this function's contract; QEMU leaves the array alone meanwhile.
+    let strings = unsafe { slice::from_raw_parts(argv, count) };
+    let string = |string: &*const c_char| {
         // SAFETY: by this function's contract.
-        unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(*string) }.to_string_lossy().into_owned()
     };
-    (0..count).map(string).collect()
+    strings.iter().map(string).collect()
 }
 
 fn install(given: &[String]) -> Result<(), String> {
@@ -91,8 +97,18 @@ fn install(given: &[String]) -> Result<(), String> {
 
 fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host::Refusal> {
     // QEMU's monitors have no room for events of ours; nobody hears these.
-    let events = EventSink::new();
-    let mut registry = Registry::new();
-    commands::register_extensions(&mut registry, loading.cx(), &events);
+    let nobody = EventSink::new();
+    let registry = extensions(loading.cx(), &nobody);
+    if !arguments.qmp.is_empty() {
+        let served = server::start(loading.cx(), &arguments.qmp);
+        served.map_err(|error| host::Refusal::because(error.to_string()))?;
+    }
     loading.register(registry, arguments.commands.as_deref())
+}
+
+/// The commands that QEMU does not have.
+fn extensions(cx: &MainCx, events: &EventSink) -> Registry {
+    let mut registry = Registry::new();
+    commands::register_extensions(&mut registry, cx.probe(), events);
+    registry
 }

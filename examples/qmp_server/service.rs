@@ -32,10 +32,11 @@ impl Service {
     ) -> io::Result<Self> {
         let events = EventSink::new();
         let mut registry = Registry::new();
+        registry.add_query_commands();
         commands::register_machine(&mut registry, options.name.clone(), &events);
-        commands::register_extensions(&mut registry, cx, &events);
+        commands::register_extensions(&mut registry, cx.probe(), &events);
         more(&mut registry);
-        let mut session = SessionOptions::new(commands::version());
+        let mut session = SessionOptions::new(commands::query::version());
         session.pretty = options.pretty;
         let server = Server::start_with_events(cx, registry, session, events.clone())?;
         let service = Self { server, events };

@@ -131,10 +131,9 @@ impl NoCoroutine {
     #[track_caller]
     pub fn wait_while(&mut self, mut condition: impl FnMut(&Bql) -> bool) {
         bql::assert_nothing_borrowed("a nested event loop was started");
-        let main = Context::main();
         let _waiting = crate::aio::wait::Waiting::begin();
         while condition(&self.bql) {
-            main.poll(true);
+            crate::main_loop::wait_nested();
         }
     }
 

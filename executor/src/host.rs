@@ -53,7 +53,8 @@ impl Options {
 pub struct Refusal(String);
 
 impl Refusal {
-    fn because(reason: impl Into<String>) -> Refusal {
+    /// A refusal for a reason of the program's own, as one sentence.
+    pub fn because(reason: impl Into<String>) -> Refusal {
         Refusal(reason.into())
     }
 }
@@ -114,13 +115,20 @@ pub fn attach<R>(
     Ok(unsafe { NoCoroutine::assume(|nc| program(&mut Loading { nc, cx })) })
 }
 
-/// The release of the QEMU around us, such as `10.0.2`.
+/// The release of the QEMU around us, such as 10.0.2.
 ///
 /// # Panics
 ///
 /// If [`attach`] returns an error.
-pub fn qemu_version() -> aio_sys::host::Version {
-    aio_sys::host::version()
+#[cfg(feature = "qmp")]
+pub fn qemu_version() -> crate::qmp::VersionNumber {
+    let version = aio_sys::host::version();
+    let number = |number| u32::try_from(number).unwrap_or(0);
+    crate::qmp::VersionNumber {
+        micro: number(version.micro),
+        minor: number(version.minor),
+        major: number(version.major),
+    }
 }
 
 /// Checks that this is where QEMU loads plugins.

@@ -31,7 +31,7 @@ thread_local! {
     static EXECUTORS: RefCell<Executors> = RefCell::default();
     /// Whether a `run_main` is on the stack, also while it has released the lock.
     static RUNNING: Cell<bool> = const { Cell::new(false) };
-    /// Calls of `main_loop_wait` on the stack.
+    /// Event loops on the stack.
     static DISPATCHING: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -180,12 +180,24 @@ where
 
 fn wait(nested: bool) {
     if nested {
-        Context::main().poll(true);
+        wait_nested();
     } else {
-        DISPATCHING.set(DISPATCHING.get() + 1);
-        main_loop::wait();
-        DISPATCHING.set(DISPATCHING.get() - 1);
+        dispatch(main_loop::wait);
     }
+}
+
+/// Waits for events of the main context and serves them.
+pub(crate) fn wait_nested() {
+    dispatch(|| {
+        Context::main().poll(true);
+    });
+}
+
+/// Runs an event loop. Whoever blocks in one of its callbacks starts a nested loop. No panic comes out of C.
+fn dispatch(run: impl FnOnce()) {
+    DISPATCHING.set(DISPATCHING.get() + 1);
+    run();
+    DISPATCHING.set(DISPATCHING.get() - 1);
 }
 
 /// The main loop, seen from other threads: the way back. `Clone + Send + Sync`.

@@ -6,16 +6,18 @@ pub(crate) mod probe;
 pub(crate) mod trace;
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Output};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use executor::{NoCoroutine, run_main};
+use executor::{JoinHandle, LocalExecutor, NoCoroutine, run_main};
 
 /// The text that a panic was given.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
@@ -128,6 +130,23 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
     }
+}
+
+/// A task that gives its waker away and then waits to be woken; its output is how often it was polled.
+pub(crate) fn waiting_task(executor: &LocalExecutor) -> (JoinHandle<usize>, Waker) {
+    let stored = Rc::new(RefCell::new(None));
+    let (store, mut polls) = (Rc::clone(&stored), 0);
+    let handle = executor.spawn(poll_fn(move |cx| {
+        polls += 1;
+        if polls > 1 {
+            return Poll::Ready(polls);
+        }
+        *store.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }));
+    executor.run_once();
+    let waker = stored.take().expect("it was polled");
+    (handle, waker)
 }
 
 type Program = Box<dyn FnOnce() + Send>;

@@ -69,6 +69,11 @@ pub(crate) fn on_main<R: Send + 'static>(
     wait(main_loop().0.call(f)).expect("the function does not panic")
 }
 
+/// A look at the main loop's executor.
+pub(crate) fn main_probe() -> Probe {
+    main_loop().1.clone()
+}
+
 /// How many commands are running on the main loop.
 pub(crate) fn command_tasks() -> usize {
     main_loop().1.tasks().iter().filter(|task| is_command(task)).count()

@@ -58,12 +58,21 @@ pub struct IoThreadInfo {
 struct Known {
     id: Arc<str>,
     thread_id: Arc<AtomicI32>,
+    /// Where the object is, which nobody but `destroy` ends.
+    address: usize,
+    internal: bool,
 }
 
-/// The iothreads that were made here.
+/// The iothreads that were made here and not destroyed yet. Changed under the Big QEMU Lock.
 fn known() -> MutexGuard<'static, Vec<Known>> {
     static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Finds one of them.
+fn made_here(id: &str) -> Option<*mut IOThread> {
+    let is_meant = |known: &&Known| !known.internal && *known.id == *id;
+    known().iter().find(is_meant).map(|known| known.address as *mut IOThread)
 }
 
 fn c_id(id: &str) -> io::Result<CString> {
@@ -78,14 +87,20 @@ impl IoThread {
     ///
     /// If the id is in use or has a NUL byte, or the system is out of threads or file descriptors.
     pub fn create(bql: &Bql, id: &str) -> io::Result<IoThread> {
-        let this = IoThread::create_internal(bql, id)?;
-        this.remember();
+        let this = IoThread::make(bql, id)?;
+        this.remember(false);
         Ok(this)
     }
 
     /// As [`create`](Self::create), for a thread that is no business of the user's:
     /// [`list`](Self::list) does not show it.
-    pub(crate) fn create_internal(_bql: &Bql, id: &str) -> io::Result<IoThread> {
+    pub(crate) fn create_internal(bql: &Bql, id: &str) -> io::Result<IoThread> {
+        let this = IoThread::make(bql, id)?;
+        this.remember(true);
+        Ok(this)
+    }
+
+    fn make(_bql: &Bql, id: &str) -> io::Result<IoThread> {
         let c_id = c_id(id)?;
         let mut error = ptr::null_mut();
         // SAFETY: the string is NUL-terminated; `error` is null and outlives the call.
@@ -97,13 +112,14 @@ impl IoThread {
         Ok(unsafe { IoThread::from_raw(raw, id.into()) })
     }
 
-    /// Finds an iothread (`iothread_by_id`).
+    /// Finds an iothread (`iothread_by_id`). QEMU itself does not find those that a program made.
     pub fn by_id(_bql: &Bql, id: &str) -> Option<IoThread> {
         let c_id = c_id(id).ok()?;
         // SAFETY: the string is NUL-terminated.
         let raw = unsafe { aio_sys::iothread_by_id(c_id.as_ptr()) };
+        let raw = if raw.is_null() { made_here(id)? } else { raw };
         // SAFETY: borrowed from the registry, which the lock keeps as it is.
-        (!raw.is_null()).then(|| unsafe { IoThread::from_raw(raw, id.into()) })
+        Some(unsafe { IoThread::from_raw(raw, id.into()) })
     }
 
     /// # Safety
@@ -122,12 +138,21 @@ impl IoThread {
             id: Arc::clone(&known.id),
             thread_id: known.thread_id.load(Ordering::Relaxed),
         };
-        known().iter().map(info).collect()
+        known().iter().filter(|known| !known.internal).map(info).collect()
     }
 
-    fn remember(&self) {
+    fn address(&self) -> usize {
+        self.raw.as_ptr() as usize
+    }
+
+    fn remember(&self, internal: bool) {
         let thread_id = Arc::new(AtomicI32::new(0));
-        known().push(Known { id: Arc::clone(&self.id), thread_id: Arc::clone(&thread_id) });
+        known().push(Known {
+            id: Arc::clone(&self.id),
+            thread_id: Arc::clone(&thread_id),
+            address: self.address(),
+            internal,
+        });
         run_oneshot(&self.context(), move || {
             thread_id.store(nix::unistd::gettid().as_raw(), Ordering::Relaxed);
         });
@@ -153,21 +178,25 @@ impl IoThread {
     ///
     /// # Errors
     ///
-    /// If it was destroyed before.
+    /// If it was destroyed before, or was not [created](Self::create) by this program.
     pub fn destroy(self, _bql: &Bql) -> io::Result<()> {
-        let c_id = c_id(&self.id)?;
-        // SAFETY: the string is NUL-terminated.
-        if !ptr::eq(unsafe { aio_sys::iothread_by_id(c_id.as_ptr()) }, self.raw.as_ptr()) {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the iothread was destroyed before",
-            ));
+        if !self.forget() {
+            let why = "the iothread was destroyed before, or made by somebody else";
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
-        known().retain(|known| known.id != self.id);
         crate::io_context::forget_unused(&self.context());
-        // SAFETY: it is in the registry, as just seen, and the lock keeps it there.
+        // SAFETY: made here and not destroyed yet, as just seen, and the lock keeps it so.
         unsafe { aio_sys::iothread_destroy(self.raw.as_ptr()) };
         Ok(())
+    }
+
+    /// Takes it off the list of those that were made here; says whether it was there.
+    fn forget(&self) -> bool {
+        let address = self.address();
+        let mut known = known();
+        let before = known.len();
+        known.retain(|known| known.address != address);
+        known.len() < before
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) fn run() -> Result<(), Refusal> {
         [(BOTTOM_HALF, "bottom half"), (DESCRIPTOR, "file descriptor handler"), (TIMER, "timer")];
     let silent = parts.into_iter().find(|(part, _)| !has_fired(*part));
     silent.map_or(Ok(()), |(_, name)| {
-        let qemu = super::qemu_version();
+        let qemu = aio_sys::host::version();
         Err(Refusal::because(format!("a {name} did not fire in the event loop of QEMU {qemu}")))
     })
 }
