@@ -61,6 +61,7 @@ pub mod bql;
 pub mod clock;
 mod current;
 mod cx;
+mod drop_on_main;
 mod home;
 #[cfg(feature = "host")]
 pub mod host;
@@ -88,6 +89,7 @@ pub use aio::iothread::{IoThread, IoThreadInfo};
 pub use aio::wait::wait_kick;
 pub use bql::{BqlCell, BqlRef, BqlRefCell, BqlRefMut};
 pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
+pub use drop_on_main::DropOnMain;
 pub use io_context::{IoContext, reschedule_to};
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};
