@@ -37,6 +37,8 @@ pub(crate) struct Suite {
     table: Table,
     started: SystemTime,
     measures: bool,
+    /// Rounds that are played for a ratio.
+    rounds: usize,
 }
 
 impl Suite {
@@ -52,7 +54,8 @@ impl Suite {
             .configure_from_args();
         let given = |option: &str| std::env::args().any(|arg| arg == option);
         let measures = given("--bench") && !OTHER_MODES.into_iter().any(given);
-        Suite { criterion, table: Table::default(), started: SystemTime::now(), measures }
+        let rounds = if given("--quick") { 3 } else { 9 };
+        Suite { criterion, table: Table::default(), started: SystemTime::now(), measures, rounds }
     }
 
     /// A row whose time is per operation. The workload does `ops` operations each of its `n` times.
@@ -164,7 +167,7 @@ impl RowBench<'_> {
             contender.calibrate((MEASURED_NS / operation / f64::from(row.ops())).ceil() as u64)
         };
         let turns: Vec<u64> = self.contenders.iter_mut().map(calibrate).collect();
-        for round in 0..ROUNDS {
+        for round in 0..self.suite.rounds {
             let mut times = [None; Column::COUNT];
             for turn in 0..turns.len() {
                 // Who comes first changes.
@@ -177,9 +180,6 @@ impl RowBench<'_> {
         }
     }
 }
-
-/// Rounds that are played for a ratio.
-const ROUNDS: usize = 9;
 
 /// How long a turn in a round takes, at least.
 const TURN: Duration = Duration::from_millis(10);
