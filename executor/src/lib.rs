@@ -57,6 +57,8 @@
 //! way in.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+// Nothing here may hold up the main loop. Tests have threads to block.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod aio;
 pub mod async_fd;
