@@ -44,17 +44,17 @@ pub(crate) struct Suite {
 impl Suite {
     /// Reads criterion's options from the command line.
     pub(crate) fn from_args() -> Suite {
+        let given = |option: &str| std::env::args().any(|arg| arg == option);
+        let (millis, rounds) = if given("--quick") { (400, 3) } else { (1_200, 9) };
         let criterion = Criterion::default()
             .sample_size(15)
             .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_millis(1_200))
+            .measurement_time(Duration::from_millis(millis))
             .nresamples(2_000)
             .without_plots()
             .output_directory(&table::results())
             .configure_from_args();
-        let given = |option: &str| std::env::args().any(|arg| arg == option);
         let measures = given("--bench") && !OTHER_MODES.into_iter().any(given);
-        let rounds = if given("--quick") { 3 } else { 9 };
         Suite { criterion, table: Table::default(), started: SystemTime::now(), measures, rounds }
     }
 

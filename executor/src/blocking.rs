@@ -33,7 +33,6 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
-use crate::task::Payload;
 pub use file::File;
 
 use job::{Call, Job, Outcome, Task};
