@@ -1,6 +1,10 @@
 //! Attacks on the Big QEMU Lock and its cells.
 
-#![allow(clippy::mem_forget, reason = "to forget is the attack")]
+#![allow(
+    clippy::await_holding_invalid_type,
+    clippy::mem_forget,
+    reason = "to hold and to forget are the attacks"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::mem;
