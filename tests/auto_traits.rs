@@ -111,7 +111,7 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
         Remote<PhantomPinned>:              yes yes yes;
 
         // Data.
-        JoinError:                          yes no  yes;
+        JoinError:                          yes yes yes;
         TaskPanic<'static>:                 no  no  yes;
         TaskLabel:                          yes yes yes;
         TaskInfo:                           yes yes yes;
@@ -150,7 +150,7 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
         EventFd:                            yes yes yes;
         File:                               yes yes yes;
         Blocking<u32>:                      yes yes yes;
-        BlockingError:                      yes no  yes;
+        BlockingError:                      yes yes yes;
     }
 }
 

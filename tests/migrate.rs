@@ -345,22 +345,20 @@ fn iothreads_are_found_by_id_and_destroyed_once() {
 }
 
 #[test]
-fn an_iothread_that_drops_its_own_last_reference_aborts_with_a_sentence() {
-    if common::is_child() {
-        on_main(|nc| {
-            let iothread = IoThread::create(nc, "itself").unwrap();
-            let (io, clone) = (iothread.io(), iothread.clone());
-            let (gone, wait) = channel::<()>();
-            let remote = io.run(async move |_io: &IoCx| {
-                wait.recv().unwrap();
-                drop(clone);
-            });
-            iothread.destroy(nc).unwrap();
-            gone.send(()).unwrap();
-            block_on(nc, async |_cx: &MainCx| remote.await.unwrap());
+fn an_iothread_that_drops_its_own_last_reference_ends_on_the_main_loop() {
+    on_main(|nc| {
+        let iothread = IoThread::create(nc, "itself").unwrap();
+        let (io, clone) = (iothread.io(), iothread.clone());
+        let (gone, wait) = channel::<()>();
+        let remote = io.run(async move |io: &IoCx| {
+            wait.recv().unwrap();
+            // Also with the lock, which makes it nobody's but the main loop's thread.
+            io.lock_bql(|_| drop(clone));
+            io.spawn(async |_: &IoCx| pending::<()>().await).await
         });
-    }
-    let said =
-        common::abort_of("an_iothread_that_drops_its_own_last_reference_aborts_with_a_sentence");
-    assert!(said.contains("an iothread cannot stop itself"), "{said}");
+        iothread.destroy(nc).unwrap();
+        gone.send(()).unwrap();
+        let error = block_on(nc, async |_cx: &MainCx| remote.await.unwrap_err());
+        assert!(error.is_cancelled(), "the thread has ended, and with it its tasks");
+    });
 }

@@ -37,22 +37,25 @@ pub(crate) struct Suite {
     table: Table,
     started: SystemTime,
     measures: bool,
+    /// Rounds that are played for a ratio.
+    rounds: usize,
 }
 
 impl Suite {
     /// Reads criterion's options from the command line.
     pub(crate) fn from_args() -> Suite {
+        let given = |option: &str| std::env::args().any(|arg| arg == option);
+        let (millis, rounds) = if given("--quick") { (400, 3) } else { (1_200, 9) };
         let criterion = Criterion::default()
             .sample_size(15)
             .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_millis(1_200))
+            .measurement_time(Duration::from_millis(millis))
             .nresamples(2_000)
             .without_plots()
             .output_directory(&table::results())
             .configure_from_args();
-        let given = |option: &str| std::env::args().any(|arg| arg == option);
         let measures = given("--bench") && !OTHER_MODES.into_iter().any(given);
-        Suite { criterion, table: Table::default(), started: SystemTime::now(), measures }
+        Suite { criterion, table: Table::default(), started: SystemTime::now(), measures, rounds }
     }
 
     /// A row whose time is per operation. The workload does `ops` operations each of its `n` times.
@@ -159,8 +162,12 @@ impl RowBench<'_> {
         if row.figure(Column::Ours).is_none() || self.contenders.len() < 2 {
             return;
         }
-        let turns: Vec<u64> = self.contenders.iter_mut().map(Contender::calibrate).collect();
-        for round in 0..ROUNDS {
+        let calibrate = |contender: &mut Contender| {
+            let operation = row.figure(contender.column).expect("the others were left out");
+            contender.calibrate((MEASURED_NS / operation / f64::from(row.ops())).ceil() as u64)
+        };
+        let turns: Vec<u64> = self.contenders.iter_mut().map(calibrate).collect();
+        for round in 0..self.suite.rounds {
             let mut times = [None; Column::COUNT];
             for turn in 0..turns.len() {
                 // Who comes first changes.
@@ -174,16 +181,16 @@ impl RowBench<'_> {
     }
 }
 
-/// Rounds that are played for a ratio.
-const ROUNDS: usize = 9;
-
 /// How long a turn in a round takes, at least.
 const TURN: Duration = Duration::from_millis(10);
 
+/// How much of a turn is measured, at least, in nanoseconds.
+const MEASURED_NS: f64 = 1e6;
+
 impl Contender {
     /// How many times the workload must be done to last a turn, whatever else the machine does.
-    fn calibrate(&mut self) -> u64 {
-        let mut n = 1;
+    fn calibrate(&mut self, at_least: u64) -> u64 {
+        let mut n = at_least;
         while (0..3).any(|_| self.time(n) < TURN) {
             n *= 2;
         }

@@ -25,6 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::task::Payload;
+
 mod file;
 mod job;
 mod pool;
@@ -32,6 +34,7 @@ mod pool;
 mod tests;
 
 pub use file::File;
+
 use job::{Call, Job, Outcome, Task};
 use pool::{Pool, Ticket, Work};
 
@@ -102,9 +105,9 @@ impl<T> Future for Blocking<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.state {
-            State::Submitted { job, .. } => {
-                job.poll(cx.waker()).map_err(|payload| BlockingError { kind: Kind::Panic(payload) })
-            }
+            State::Submitted { job, .. } => job
+                .poll(cx.waker())
+                .map_err(|payload| BlockingError { kind: Kind::Panic(Payload::new(payload)) }),
             State::Refused(error) => {
                 let error = error.take().expect("a future is not polled after it has completed");
                 Poll::Ready(Err(BlockingError { kind: Kind::NoThread(error) }))
@@ -133,7 +136,7 @@ pub struct BlockingError {
 }
 
 enum Kind {
-    Panic(Box<dyn Any + Send>),
+    Panic(Payload),
     NoThread(io::Error),
 }
 
@@ -151,7 +154,7 @@ impl BlockingError {
     /// Gives the error back if the closure never ran.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, Self> {
         match self.kind {
-            Kind::Panic(payload) => Ok(payload),
+            Kind::Panic(payload) => Ok(payload.into_inner()),
             Kind::NoThread(_) => Err(self),
         }
     }
@@ -175,15 +178,10 @@ impl fmt::Debug for BlockingError {
 impl fmt::Display for BlockingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Panic(payload) => write!(f, "blocking work panicked: {}", message(&**payload)),
+            Kind::Panic(payload) => write!(f, "blocking work panicked: {}", payload.message()),
             Kind::NoThread(error) => write!(f, "no thread for blocking work: {error}"),
         }
     }
 }
 
 impl error::Error for BlockingError {}
-
-fn message(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}

@@ -43,6 +43,10 @@
 //!   bridge.
 //! - A borrow of a [`BqlRefCell`] across an `.await`. The guard cannot leave the [`MainCx::bql`] scope.
 //! - Blocking. Nothing can stop `std::thread::sleep`; see the project's `clippy.toml`.
+#![cfg_attr(
+    feature = "qmp",
+    doc = "\n[The guide](guide) writes a QMP command from nothing, and lists what only run time catches."
+)]
 //!
 //! # Without QEMU
 //!
@@ -53,6 +57,8 @@
 //! way in.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+// Nothing here may hold up the main loop. Tests have threads to block.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod aio;
 pub mod async_fd;
@@ -61,6 +67,9 @@ pub mod bql;
 pub mod clock;
 mod current;
 mod cx;
+mod drop_on_main;
+#[cfg(feature = "qmp")]
+pub mod guide;
 mod home;
 #[cfg(feature = "host")]
 pub mod host;
@@ -88,6 +97,7 @@ pub use aio::iothread::{IoThread, IoThreadInfo};
 pub use aio::wait::wait_kick;
 pub use bql::{BqlCell, BqlRef, BqlRefCell, BqlRefMut};
 pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
+pub use drop_on_main::DropOnMain;
 pub use io_context::{IoContext, reschedule_to};
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};
@@ -97,7 +107,7 @@ pub use remote::Remote;
 pub use spawner::RemoteSpawner;
 pub use stats::Stats;
 pub use task::{JoinError, JoinHandle, TaskLabel, TaskPanic, set_task_panic_hook};
-pub use task_fn::{SendTaskFn, TaskFn};
+pub use task_fn::{SendTaskFn, TaskFn, boxed, boxed_send};
 
 /// The README's example is a test.
 #[cfg(doctest)]

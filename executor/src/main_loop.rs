@@ -12,6 +12,7 @@ use crate::bql;
 use crate::clock;
 use crate::current;
 use crate::cx::{Bql, MainCx, NoCoroutine, call_main};
+use crate::drop_on_main;
 use crate::local_executor::{Core, LocalExecutor};
 use crate::remote::{self, Remote};
 use crate::task_fn::TaskFn;
@@ -51,6 +52,7 @@ pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R 
     }
     assert!(!current::in_poll(), "`run_main` inside {}", current::describe_task());
     assert!(!RUNNING.get(), "`run_main` runs already");
+    assert!(EXECUTORS.try_with(|_| ()).is_ok(), "`run_main` while its thread ends");
     assert!(
         !bql::is_locked(),
         "`run_main` takes the Big QEMU Lock, which this thread holds already"
@@ -125,6 +127,7 @@ impl Drop for Running {
         let executors = EXECUTORS.take();
         drop(executors.main);
         drop(executors.nested);
+        drop_on_main::drop_waiting();
         RUNNING.set(false);
     }
 }

@@ -76,7 +76,8 @@ where
     F::Output: Send + 'static,
 {
     Job::new(move || {
-        let core = current::core().expect("an executor that serves its inbox is current");
+        // While the thread's locals are destroyed no executor is current; the dropped errand says so.
+        let Some(core) = current::core() else { return };
         let future = errand.run(make(Rc::clone(&core)));
         core.spawn(None, spawned_at, future).detach();
     })

@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
+use std::pin::Pin;
 
 /// A function of `A` whose future gives a `T`: a named `async fn`, or an async closure.
 ///
 /// `F: for<'a> TaskFn<&'a MainCx, T>` says what `AsyncFnOnce(&MainCx) -> T` says from Rust 1.85 on: the
 /// future may borrow the capability that it is given. Implemented for every function that fits. A plain
-/// closure that returns an `async` block does not: its return type cannot name the borrow.
+/// closure that returns an `async` block does not: its return type cannot name the borrow. Before Rust 1.85,
+/// which has async closures, [`boxed`] makes it fit.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async function of `{A}` that returns `{T}`",
     label = "expected a named `async fn`, or an async closure",
@@ -46,4 +48,61 @@ where
     Fut: Future<Output = T> + Send,
 {
     type Fut = Fut;
+}
+
+/// Lets a plain closure be a [`TaskFn`]: for Rust before 1.85, which has no async closures.
+///
+/// Returns the closure as it is; the bound tells the compiler that the box may borrow the capability. What
+/// the closure captures has to be `'static`. For handlers of QMP commands, see
+/// `qmp::boxed`.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// use executor::{block_on, boxed, run_main, MainCx};
+///
+/// run_main(|nc| {
+///     let base = Rc::new(40);
+///     let task = nc.spawn(boxed(move |cx: &MainCx| {
+///         Box::pin(async move { cx.bql(|_| *base + 2) })
+///     }));
+///     let answer = block_on(nc, boxed(move |_: &MainCx| Box::pin(task)));
+///     assert_eq!(answer.unwrap(), 42);
+/// });
+/// ```
+pub fn boxed<A: ?Sized, T, F>(task: F) -> F
+where
+    F: for<'a> FnOnce(&'a A) -> Pin<Box<dyn Future<Output = T> + 'a>>,
+{
+    task
+}
+
+/// As [`boxed`], for [`spawn_migratable`](crate::MainCx::spawn_migratable): the future is `Send`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{block_on, boxed, boxed_send, run_main, IoThread, MainCx, Migratable};
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     let task = nc.spawn_migratable(boxed_send(move |m: &mut Migratable| {
+///         Box::pin(async move {
+///             m.reschedule_to(&io).await;
+///             42
+///         })
+///     }));
+///     let answer = block_on(nc, boxed(move |_: &MainCx| Box::pin(task)));
+///     assert_eq!(answer.unwrap(), 42);
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
+pub fn boxed_send<A: ?Sized, T, F>(task: F) -> F
+where
+    F: for<'a> FnOnce(&'a mut A) -> Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+{
+    task
 }

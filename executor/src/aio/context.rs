@@ -48,9 +48,14 @@ impl Context {
     ///
     /// If the main loop has not been initialised.
     pub fn main() -> Context {
+        Context::main_if_any().expect("the main loop has not been initialised")
+    }
+
+    /// As [`main`](Self::main); `None` if the main loop has not been initialised.
+    pub(crate) fn main_if_any() -> Option<Context> {
         let raw = aio_sys::qemu_get_aio_context();
         // SAFETY: `raw` is null or a live context.
-        unsafe { Context::from_raw(raw) }.expect("the main loop has not been initialised")
+        unsafe { Context::from_raw(raw) }
     }
 
     /// The context of the main loop that runs in the main loop's thread only, never inside a nested

@@ -12,20 +12,38 @@ use aio_sys::IOThread;
 use super::bottom_half::run_oneshot;
 use super::context::{Context, take_error};
 use crate::cx::Bql;
+use crate::drop_on_main::DropOnMain;
 
 /// An iothread: a thread that runs an event loop of its own, without the Big QEMU Lock.
 ///
 /// A counted reference (`object_ref`), which keeps the thread running. The thread ends when it was
-/// [destroyed](Self::destroy) and the last reference is gone; dropping the last one waits for it.
+/// [destroyed](Self::destroy) and the last reference is gone. The release waits for the thread, so it happens
+/// [on the main loop](DropOnMain), wherever the reference is dropped: an iothread cannot wait for itself.
 pub struct IoThread {
     raw: NonNull<IOThread>,
     id: Arc<str>,
+    _reference: DropOnMain<Reference>,
 }
 
-// SAFETY: [iothread-ref]: the count is atomic, and what we call on it is allowed to any thread.
+// SAFETY: [iothread-ref]: what we call on it is allowed to any thread.
 unsafe impl Send for IoThread {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for IoThread {}
+
+/// One reference on an iothread.
+struct Reference {
+    raw: NonNull<IOThread>,
+}
+
+// SAFETY: [iothread-ref]: the count is atomic.
+unsafe impl Send for Reference {}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: [iothread-ref]: gives up our reference.
+        unsafe { aio_sys::object_unref(self.raw.as_ptr().cast()) }
+    }
+}
 
 /// An iothread, as `query-iothreads` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +129,7 @@ impl IoThread {
         // SAFETY: alive by this function's contract.
         unsafe { aio_sys::object_ref(raw.cast()) };
         let raw = NonNull::new(raw).expect("the callers look");
-        IoThread { raw, id }
+        IoThread { raw, id, _reference: DropOnMain::new(Reference { raw }) }
     }
 
     /// The iothreads that this program made, in that order.
@@ -186,13 +204,6 @@ impl Clone for IoThread {
     fn clone(&self) -> IoThread {
         // SAFETY: [iothread-ref]: our reference keeps it alive.
         unsafe { IoThread::from_raw(self.raw.as_ptr(), Arc::clone(&self.id)) }
-    }
-}
-
-impl Drop for IoThread {
-    fn drop(&mut self) {
-        // SAFETY: [iothread-ref]: gives up our reference.
-        unsafe { aio_sys::object_unref(self.raw.as_ptr().cast()) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use super::cell::{TaskRef, discard_result};
 use super::state::Outcome;
-use super::{TaskLabel, message, report_lost_panic};
+use super::{Payload, TaskLabel, report_lost_panic};
 
 /// Waits for a spawned task; the owner of its result.
 ///
@@ -134,7 +134,7 @@ enum Repr {
 
 struct Panicked {
     task: TaskLabel,
-    payload: Box<dyn Any + Send>,
+    payload: Payload,
 }
 
 impl JoinError {
@@ -143,6 +143,7 @@ impl JoinError {
     }
 
     pub(crate) fn panicked(task: TaskLabel, payload: Box<dyn Any + Send>) -> JoinError {
+        let payload = Payload::new(payload);
         JoinError { repr: Repr::Panicked(Box::new(Panicked { task, payload })) }
     }
 
@@ -164,14 +165,14 @@ impl JoinError {
     /// The error itself, for a cancelled task.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.repr {
-            Repr::Panicked(panicked) => Ok(panicked.payload),
+            Repr::Panicked(panicked) => Ok(panicked.payload.into_inner()),
             Repr::Cancelled => Err(self),
         }
     }
 
     pub(crate) fn report_if_panic(self) {
         if let Repr::Panicked(panicked) = self.repr {
-            report_lost_panic(&panicked.task, panicked.payload);
+            report_lost_panic(&panicked.task, panicked.payload.into_inner());
         }
     }
 }
@@ -181,7 +182,7 @@ impl fmt::Display for JoinError {
         match &self.repr {
             Repr::Cancelled => f.write_str("the task was cancelled"),
             Repr::Panicked(panicked) => {
-                write!(f, "{} panicked: {}", panicked.task, message(&*panicked.payload))
+                write!(f, "{} panicked: {}", panicked.task, panicked.payload.message())
             }
         }
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::Waker;
 
 /// A panic of a task that nobody joined.
@@ -43,6 +43,25 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> &str {
         text
     } else {
         "(the panic's payload is no string)"
+    }
+}
+
+/// A panic's payload inside an error, which users expect to be `Sync`: `?` turns it into a
+/// `Box<dyn Error + Send + Sync>`.
+pub(crate) struct Payload(Mutex<Box<dyn Any + Send>>);
+
+impl Payload {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Payload {
+        Payload(Mutex::new(payload))
+    }
+
+    pub(crate) fn into_inner(self) -> Box<dyn Any + Send> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The text in it.
+    pub(crate) fn message(&self) -> String {
+        message(&**self.0.lock().unwrap_or_else(PoisonError::into_inner)).to_owned()
     }
 }
 
