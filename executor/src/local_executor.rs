@@ -6,7 +6,8 @@
 //!
 //! Threads: an executor never leaves its home thread. What other threads may do goes through
 //! [`Home`](crate::home::Home). Under a *nested* attachment (QEMU's main context) any thread that holds the Big QEMU Lock may
-//! run the doorbell; it then finds no executor under the number and passes the ring on, see `doorbell`.
+//! run the callbacks; they then find no executor under the number and leave the work to the home thread, see
+//! `doorbell`.
 //!
 //! No borrow and no lock is held while user code runs (poll, drop, wake), so a task may do anything to
 //! its executor, and a nested event loop inside a poll may run it again: a task on the stack is in no

@@ -146,6 +146,15 @@ impl Context {
         !main.is_null() && ptr::eq(aio_sys::iohandler_get_aio_context(), self.as_raw())
     }
 
+    /// Lets the main loop's own thread look at all its work again (`aio_notify`): for callbacks of the main
+    /// context that find themselves in another thread. Any thread.
+    pub(crate) fn notify_main_loop() {
+        if !aio_sys::qemu_get_aio_context().is_null() {
+            // SAFETY: [ctx-ref]; any thread may notify.
+            unsafe { aio_sys::aio_notify(Context::iohandler().as_raw()) };
+        }
+    }
+
     /// One pass of the loop (`aio_poll`), waiting for an event if `blocking`. Home thread; the callers
     /// make sure that no future is being polled.
     pub(crate) fn poll(&self, blocking: bool) -> bool {

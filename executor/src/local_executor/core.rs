@@ -343,7 +343,7 @@ struct FdEvents;
 
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
-        let Some(core) = current::find(number) else { return };
+        let Some(core) = current::find(number) else { return Context::notify_main_loop() };
         let Some((reactor, _)) = core.reactor.get() else { return };
         let events = reactor.dispatch();
         core.counters.fd_events.add(events as u64);

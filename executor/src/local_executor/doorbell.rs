@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::core::Core;
 use crate::aio::bottom_half::{BottomHalf, OnBottomHalf};
@@ -12,36 +12,20 @@ use crate::current;
 use crate::home::Doorbell;
 
 /// The doorbell of one executor.
+///
+/// QEMU's main context is run by whoever holds the Big QEMU Lock, also by a vCPU thread in a nested loop. A
+/// bottom half that runs there finds no executor, and the main loop may sleep on: since 11.1 it can miss
+/// what happens in a context that another thread has run in between. So an executor in the main context has a
+/// second bottom half, in the iohandler context, which the main loop's thread alone runs.
 #[derive(Debug)]
 pub(super) struct Bell {
-    number: usize,
     bottom_half: Arc<BottomHalf>,
-    nested: bool,
+    at_home: Option<Arc<BottomHalf>>,
 }
-
-/// Passes rings on that arrive on the wrong thread.
-///
-/// QEMU's main context is run by whoever holds the Big QEMU Lock, also by a vCPU thread in a nested loop.
-/// Ringing again there would make that loop spin; a bottom half of the iohandler context is run by the
-/// main loop's thread only.
-static RELAYS: Mutex<Vec<(usize, Arc<BottomHalf>)>> = Mutex::new(Vec::new());
 
 struct Rang;
 
 impl OnBottomHalf for Rang {
-    fn run(number: usize) {
-        match current::find(number) {
-            Some(core) => core.rang(),
-            None => pass_on(number),
-        }
-    }
-}
-
-/// The relay found the executor's thread, or nobody: it passes nothing on, or it would spin for an
-/// executor that is attached to the main loop by another thread.
-struct Relayed;
-
-impl OnBottomHalf for Relayed {
     fn run(number: usize) {
         if let Some(core) = current::find(number) {
             core.rang();
@@ -49,50 +33,42 @@ impl OnBottomHalf for Relayed {
     }
 }
 
-fn pass_on(number: usize) {
-    let relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
-    let relay = relays.iter().find(|(n, _)| *n == number).map(|(_, relay)| Arc::clone(relay));
-    drop(relays);
-    if let Some(relay) = relay {
-        relay.schedule();
-    }
+struct HomeBell {
+    bottom_half: Arc<BottomHalf>,
+    at_home: Option<Arc<BottomHalf>>,
 }
-
-struct HomeBell(Arc<BottomHalf>);
 
 impl Doorbell for HomeBell {
     fn ring(&self) {
-        self.0.schedule();
+        self.bottom_half.schedule();
+        if let Some(at_home) = &self.at_home {
+            at_home.schedule();
+        }
     }
 }
 
 impl Bell {
     pub(super) fn new(context: &Context, number: usize) -> Bell {
-        let nested = context.is_main();
-        if nested {
-            let relay =
-                BottomHalf::new::<Relayed>(&Context::iohandler(), number, c"executor-relay");
-            let mut relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
-            relays.push((number, Arc::new(relay)));
-        }
-        let bottom_half = BottomHalf::new::<Rang>(context, number, c"executor");
-        Bell { number, bottom_half: Arc::new(bottom_half), nested }
+        let bottom_half =
+            |context: &Context| Arc::new(BottomHalf::new::<Rang>(context, number, c"executor"));
+        let at_home = context.is_main().then(|| bottom_half(&Context::iohandler()));
+        Bell { bottom_half: bottom_half(context), at_home }
     }
 
     pub(super) fn for_home(&self) -> Box<dyn Doorbell> {
-        Box::new(HomeBell(Arc::clone(&self.bottom_half)))
+        let bottom_half = Arc::clone(&self.bottom_half);
+        Box::new(HomeBell { bottom_half, at_home: self.at_home.clone() })
     }
 
     /// Whether nested event loops run the executor.
     pub(super) fn is_nested(&self) -> bool {
-        self.nested
+        self.at_home.is_some()
     }
 
     pub(super) fn close(&self) {
         self.bottom_half.close();
-        let mut relays = RELAYS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = relays.iter().position(|(n, _)| *n == self.number) {
-            relays.swap_remove(place).1.close();
+        if let Some(at_home) = &self.at_home {
+            at_home.close();
         }
     }
 }

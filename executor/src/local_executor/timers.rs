@@ -10,6 +10,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use super::core::Core;
+use crate::aio::context::Context;
 use crate::aio::loop_timer::{LoopTimer, OnTimer};
 use crate::clock::Clock;
 use crate::current;
@@ -56,8 +57,9 @@ struct Fired;
 
 impl OnTimer for Fired {
     fn fired(number: usize) {
-        if let Some(core) = current::find(number / CLOCKS.len()) {
-            core.fired(number % CLOCKS.len());
+        match current::find(number / CLOCKS.len()) {
+            Some(core) => core.fired(number % CLOCKS.len()),
+            None => Context::notify_main_loop(),
         }
     }
 
