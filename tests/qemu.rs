@@ -48,7 +48,7 @@ fn qemu_lists_our_commands() {
 
 #[test]
 fn a_plugin_that_cannot_do_as_it_is_told_is_refused_with_one_sentence() {
-    let known = "there are commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH";
+    let known = "there are commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off";
     let commands = EXTENSIONS.join(", ");
     let cases = [
         (",colour=red", format!("there is no argument `colour`; {known}")),
@@ -274,6 +274,82 @@ fn requests_of_many_clients_for_commands_of_qemu_take_turns() {
         }
         let iothreads = qemu.first().ok("query-iothreads", &json!({}));
         assert_eq!(iothreads.as_array().map(Vec::len), Some(51));
+    });
+}
+
+#[test]
+fn a_panic_is_an_error_reply_and_qemu_goes_on() {
+    let cases = [
+        ("x-selftest-panic-blocking", "a blocking panic"),
+        ("x-selftest-panic-coroutine", "a panic in a task"),
+        ("x-selftest-panic-oob", "an out-of-band panic"),
+    ];
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",selftest=on", &[]);
+        let (mut oob, mut second, mut ours) = (qemu.first_with_oob(), qemu.second(), qemu.ours());
+        for (name, message) in cases {
+            let reply = error(&format!("The command panicked: {message}"));
+            assert_eq!(second.ask(name, &json!({})), reply);
+            assert_eq!(ours.ask(name, &json!({})), reply);
+        }
+        oob.send_oob("x-selftest-panic-oob", &json!({}), 1);
+        assert_eq!(oob.receive()["error"]["class"], "GenericError");
+        second.ok("x-sleep", &json!({ "ns": 1 }));
+        second.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
+fn sleeps_end_in_nested_loops_and_in_iothreads() {
+    with_each_qemu(|program| {
+        for arguments in [",selftest=on", ",selftest=on,nested=on"] {
+            let qemu = Qemu::start(program, arguments, &[]);
+            for mut monitor in [qemu.first(), qemu.ours()] {
+                monitor.ok("x-selftest-nested-sleep", &json!({}));
+                monitor.ok("x-selftest-iothread-sleep", &json!({ "iothread": "io0" }));
+            }
+            qemu.first().ok("quit", &json!({}));
+            qemu.expect_success();
+        }
+    });
+}
+
+#[test]
+fn a_command_that_qemu_calls_in_another_thread_runs_at_home() {
+    with_each_qemu(|program| {
+        for arguments in [",selftest=on", ",selftest=on,nested=on"] {
+            let qemu = Qemu::start(program, arguments, &[]);
+            let mut ours = qemu.ours();
+            let dispatched = |name: &str, arguments: Value| {
+                let request = json!({ "execute": name, "arguments": arguments });
+                json!({ "request": request })
+            };
+            for ns in 0..100 {
+                let sleep = dispatched("x-sleep", json!({ "ns": ns }));
+                let reply = ours.ok("x-selftest-foreign-dispatch", &sleep);
+                assert_eq!(reply, json!({ "return": {} }));
+            }
+            let panic = dispatched("x-selftest-panic-coroutine", json!({}));
+            let reply = ours.ok("x-selftest-foreign-dispatch", &panic);
+            assert_eq!(reply, error("The command panicked: a panic in a task"));
+            qemu.first().ok("quit", &json!({}));
+            qemu.expect_success();
+        }
+    });
+}
+
+#[test]
+fn commands_outlive_a_reset_of_the_machine() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, "", &["-M", "pc"]);
+        let (mut sleeper, mut observer) = (qemu.ours(), qemu.ours());
+        sleeper.send("x-sleep", &json!({ "seconds": 0.2, "clock": "virtual" }));
+        wait_until("the command runs", || observer.tasks_of("x-sleep").len() == 1);
+        qemu.first().ok("system_reset", &json!({}));
+        assert_eq!(sleeper.receive(), json!({ "return": {} }));
+        observer.ok("quit", &json!({}));
+        qemu.expect_success();
     });
 }
 

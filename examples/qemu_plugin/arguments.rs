@@ -17,10 +17,12 @@ pub(crate) struct Arguments {
     pub(crate) qmp: Vec<Address>,
     /// Whether nested event loops run the tasks, too.
     nested: bool,
+    /// Whether to register the commands of `selftest.rs`, too.
+    pub(crate) selftest: bool,
 }
 
 /// The arguments there are, for people.
-const KNOWN: &str = "commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH";
+const KNOWN: &str = "commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off";
 
 impl Arguments {
     /// Parses `key=value` strings. The error is a sentence.
@@ -32,6 +34,7 @@ impl Arguments {
                 "commands" => arguments.commands = Some(list(value)),
                 "nested" => arguments.nested = switch(key, value)?,
                 "qmp" => arguments.qmp.push(address(value)?),
+                "selftest" => arguments.selftest = switch(key, value)?,
                 _ => return Err(format!("there is no argument `{key}`; there are {KNOWN}")),
             }
         }

@@ -27,6 +27,7 @@ mod arguments;
 #[path = "../commands/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "QEMU has the other commands itself")]
 mod commands;
+mod selftest;
 mod server;
 
 use arguments::Arguments;
@@ -98,17 +99,20 @@ fn install(given: &[String]) -> Result<(), String> {
 fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host::Refusal> {
     // QEMU's monitors have no room for events of ours; nobody hears these.
     let nobody = EventSink::new();
-    let registry = extensions(loading.cx(), &nobody);
+    let registry = extensions(loading.cx(), &nobody, arguments);
     if !arguments.qmp.is_empty() {
-        let served = server::start(loading.cx(), &arguments.qmp);
+        let served = server::start(loading.cx(), arguments);
         served.map_err(|error| host::Refusal::because(error.to_string()))?;
     }
     loading.register(registry, arguments.commands.as_deref())
 }
 
 /// The commands that QEMU does not have.
-fn extensions(cx: &MainCx, events: &EventSink) -> Registry {
+fn extensions(cx: &MainCx, events: &EventSink, arguments: &Arguments) -> Registry {
     let mut registry = Registry::new();
+    if arguments.selftest {
+        selftest::register(&mut registry);
+    }
     commands::register_extensions(&mut registry, cx.probe(), events);
     registry
 }

@@ -12,18 +12,19 @@ use std::io;
 
 use executor::MainCx;
 use executor::host;
-use executor::qmp::{Address, EventSink, Server, SessionOptions, Version};
+use executor::qmp::{EventSink, Server, SessionOptions, Version};
 
+use super::arguments::Arguments;
 use super::extensions;
 
 /// Starts the server.
-pub(super) fn start(cx: &MainCx, addresses: &[Address]) -> io::Result<()> {
+pub(super) fn start(cx: &MainCx, arguments: &Arguments) -> io::Result<()> {
     let events = EventSink::new();
-    let mut registry = extensions(cx, &events);
+    let mut registry = extensions(cx, &events, arguments);
     registry.set_fallback(host::find_builtin);
     let options = SessionOptions::new(version());
     let server = Server::start_with_events(cx, registry, options, events)?;
-    addresses.iter().try_for_each(|address| server.listen(address))?;
+    arguments.qmp.iter().try_for_each(|address| server.listen(address))?;
     cx.spawn_named("qmp:server", async move |_: &MainCx| {
         let _until_qemu_ends = server;
         pending::<()>().await;

@@ -40,7 +40,8 @@ pub use builtin::find_builtin;
 #[non_exhaustive]
 pub struct Options {
     /// Whether nested event loops run the tasks, too: the executor is then in the main context instead of
-    /// the iohandler context. Tasks must expect to be polled wherever C code waits.
+    /// the iohandler context. Tasks must expect to be polled wherever C code waits. While another thread
+    /// (a vCPU's) waits in the main context, file descriptors of ours that are ready make its loop spin.
     pub nested: bool,
 }
 

@@ -1,6 +1,6 @@
 //! QEMU with our plugin in it, and the clients of its monitors.
 //!
-//! Which QEMUs there are is said by `$QEMU_7_2` and `$QEMU_10_0`; without them the one on the path is taken.
+//! Which QEMUs there are is said by `$QEMU_7_2`, `$QEMU_10_0` and `$QEMU_11_1`; without them the one on the path is taken.
 //! Without any, nothing is tested, which is said, and is a failure if `REQUIRE_QEMU` is 1. The plugin is
 //! built here, unless `$QEMU_PLUGIN` is one.
 
@@ -21,7 +21,10 @@ use super::common::{Client, wait_until};
 
 /// Runs `test` with every QEMU that there is.
 pub(crate) fn with_each_qemu(test: impl Fn(&Path)) {
-    let given = ["QEMU_7_2", "QEMU_10_0"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    let given = ["QEMU_7_2", "QEMU_10_0", "QEMU_11_1"]
+        .into_iter()
+        .filter_map(env::var_os)
+        .map(PathBuf::from);
     let mut programs: Vec<PathBuf> = given.collect();
     if programs.is_empty() {
         programs.extend(on_path("qemu-system-x86_64"));
@@ -149,7 +152,8 @@ impl Qemu {
     fn connect(&self, socket: &str, negotiation: &Value) -> Monitor {
         let stream = UnixStream::connect(self.folder.file(socket)).expect("the monitor listens");
         let mut monitor = Monitor { client: Client::new(stream) };
-        let greeting = monitor.client.receive();
+        // QEMU may have an event left for the client before.
+        let greeting = monitor.receive();
         assert!(greeting["QMP"]["version"].is_object(), "no greeting: {greeting}");
         let reply = monitor.ask("qmp_capabilities", negotiation);
         assert_eq!(reply, json!({ "return": {} }));

@@ -67,16 +67,17 @@ unsafe extern "C" {
     pub fn timerlist_run_timers(timer_list: *mut QEMUTimerList) -> bool;
 }
 
-/// Returns the version of the plugin interface to ask for: the oldest that this QEMU accepts, because
-/// what is used of it, the way in, is the same in all of them.
+/// Returns the version of the plugin interface to ask for.
 ///
-/// QEMU up to 8.2 takes 1 at most, later ones take 2 at least. Needs nothing that
-/// [`resolve`](super::resolve) does, so it can be asked before QEMU looks.
+/// What is used of the interface, the way in, is the same in all of them, but each release accepts a
+/// range: 1 at most up to 8.2, at least 2 then, at least 7 in 11.1. So it is told by the functions that came
+/// with a version. Needs nothing that [`resolve`](super::resolve) does, and can be asked before QEMU looks.
 #[must_use]
 pub fn plugin_version() -> c_int {
-    // SAFETY: that is the prototype, and it is not called.
-    let second = unsafe { find::<unsafe extern "C" fn() -> c_int>(c"qemu_plugin_num_vcpus") };
-    if second.is_some() { 2 } else { 1 }
+    let since = [(7, c"qemu_plugin_set_pc"), (2, c"qemu_plugin_num_vcpus")];
+    // SAFETY: a pointer that is only compared; none of them is called.
+    let is_there = |name| unsafe { find::<*const c_void>(name) }.is_some();
+    since.into_iter().find(|(_, name)| is_there(name)).map_or(1, |(version, _)| version)
 }
 
 /// Keeps the library that this code is in loaded until the process ends, whatever QEMU does to its

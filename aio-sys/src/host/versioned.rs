@@ -127,7 +127,7 @@ struct VersionInfo {
 ///
 /// # Safety
 ///
-/// `T` is the type of a function pointer, and the symbol's own.
+/// `T` is a pointer, and of the symbol's own type if it is called or followed.
 pub(super) unsafe fn find<T: Copy>(name: &CStr) -> Option<T> {
     const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
     // SAFETY: the name is a NUL-terminated string.
