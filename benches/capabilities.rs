@@ -38,8 +38,9 @@ const NET: [&str; 4] = [
     "std/src/thread/local.rs",
 ];
 const POLLS: u64 = 10_000;
-/// The net may cost this much of a poll.
-const MOST_NANOSECONDS: f64 = 3.0;
+/// The net may cost this many instructions of a poll: with them it stays below 3 ns. Instructions do not
+/// depend on who else uses the machine.
+const MOST_INSTRUCTIONS: f64 = 40.0;
 
 fn main() {
     let mut args = std::env::args().skip_while(|arg| arg != "--measure").skip(1);
@@ -105,7 +106,7 @@ fn weigh_net() {
     println!("a poll of a task that yields: {poll:.1} instructions, {nanoseconds:.1} ns");
     println!("of them the run-time net:     {net:.1} instructions, {share:.1} ns");
     assert!(net >= 1.0, "the net was not found");
-    assert!(share < MOST_NANOSECONDS, "the run-time net costs {share:.1} ns per poll");
+    assert!(net <= MOST_INSTRUCTIONS, "the run-time net costs {net:.1} instructions per poll");
 }
 
 fn net_of(counts: &Counts) -> u64 {
