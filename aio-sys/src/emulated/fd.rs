@@ -313,7 +313,9 @@ impl FdMonitor {
 /// What one pass found ready.
 #[derive(Default)]
 pub(super) struct Ready {
-    handlers: Vec<Arc<Handler>>,
+    /// The first handler is kept apart: most passes find one, and need no allocation for it.
+    first: Option<Arc<Handler>>,
+    more: Vec<Arc<Handler>>,
     /// Whether the doorbell was among it. It wakes the pass up, but is no progress.
     pub(super) doorbell: bool,
     /// Whether the other monitor was among it.
@@ -335,7 +337,18 @@ impl Ready {
 
     fn add(&mut self, handler: &Arc<Handler>, revents: u32) {
         handler.revents.store(revents, Ordering::Relaxed);
-        self.handlers.push(handler.clone());
+        self.push(handler);
+    }
+
+    fn push(&mut self, handler: &Arc<Handler>) {
+        match &self.first {
+            None => self.first = Some(handler.clone()),
+            Some(_) => self.more.push(handler.clone()),
+        }
+    }
+
+    fn handlers(&self) -> impl Iterator<Item = &Arc<Handler>> {
+        self.first.iter().chain(&self.more)
     }
 
     /// Asks a handler from userspace and adds it if it is ready.
@@ -343,25 +356,25 @@ impl Ready {
         let hit = handler.poll();
         if hit {
             handler.poll_hit.store(true, Ordering::Relaxed);
-            self.handlers.push(handler.clone());
+            self.push(handler);
         }
         hit
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.handlers.is_empty() && !self.doorbell
+        self.first.is_none() && !self.doorbell
     }
 
     /// The busy-poll times of what is ready.
     pub(super) fn poll_times(&self) -> impl Iterator<Item = &AtomicI64> {
-        let polled = self.handlers.iter().filter(|handler| handler.callbacks.poll.is_some());
+        let polled = self.handlers().filter(|handler| handler.callbacks.poll.is_some());
         polled.map(|handler| &handler.poll_ns)
     }
 
     /// Calls the callbacks; says whether there was one.
     pub(super) fn dispatch(self) -> bool {
         // `|`, not `||`: every handler has its turn.
-        self.handlers.iter().fold(false, |progress, handler| progress | handler.dispatch())
+        self.handlers().fold(false, |progress, handler| progress | handler.dispatch())
     }
 }
 

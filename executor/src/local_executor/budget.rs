@@ -9,7 +9,8 @@ use crate::clock::Clock;
 /// How much an executor does before it lets fds, timers and other bottom halves have their turn.
 ///
 /// It ends a run after `polls` polls or once `time` has passed, whichever comes first. The clock is read
-/// every few polls only, so a run of slow polls may overrun `time` by up to sixteen of them.
+/// every sixteen polls only, the first time after as many, so a run of slow polls may overrun `time` by up
+/// to thirty-two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Polls in a run, at least 1. Default 256.
@@ -31,14 +32,15 @@ const STRIDE: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Left {
     polls: u32,
-    until: i64,
+    time: i64,
+    /// When the time is spent. Not known before the clock was read for the first time.
+    until: Option<i64>,
 }
 
 impl Budget {
     pub(super) fn start(self) -> Left {
         let time = i64::try_from(self.time.as_nanos()).unwrap_or(i64::MAX);
-        let until = Clock::Realtime.now().saturating_add(time);
-        Left { polls: self.polls.max(1), until }
+        Left { polls: self.polls.max(1), time, until: None }
     }
 }
 
@@ -48,9 +50,16 @@ impl Left {
     pub(super) fn spend(&mut self) -> bool {
         self.polls -= 1;
         if self.polls % STRIDE == 0 {
-            return self.polls > 0 && Clock::Realtime.now() < self.until;
+            return self.polls > 0 && !self.is_late();
         }
         true
+    }
+
+    /// Most runs are over before this is asked, and pay nothing for the clock.
+    #[cold]
+    fn is_late(&mut self) -> bool {
+        let now = Clock::Realtime.now();
+        now >= *self.until.get_or_insert(now.saturating_add(self.time))
     }
 
     /// Whether it is time to look at what other threads want, in the middle of a run.
