@@ -4,6 +4,8 @@
 mod commands;
 #[path = "common/qmp_server.rs"]
 mod common;
+#[path = "common/process.rs"]
+mod process;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -291,6 +293,11 @@ fn a_command_that_an_operator_cancels_is_answered_with_an_error() {
 
 #[test]
 fn a_shutdown_leaves_no_fd_and_no_thread() {
+    // Alone, so that nobody else opens or closes anything.
+    process::in_own_process("a_shutdown_leaves_no_fd_and_no_thread", count_around_a_server);
+}
+
+fn count_around_a_server() {
     let count = || {
         let threads = fs::read_dir("/proc/self/task").expect("the kernel lists the threads");
         let name = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("comm"));
