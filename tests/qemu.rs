@@ -216,6 +216,67 @@ fn tasks_go_on_in_the_main_context_if_asked_to() {
     });
 }
 
+#[test]
+fn our_server_passes_the_commands_of_qemu_on_beside_a_command_that_waits() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, "", &[]);
+        let (mut first, mut ours) = (qemu.first(), qemu.ours());
+        first.send("x-sleep", &forever());
+        wait_until("the command runs", || ours.tasks_of("x-sleep").len() == 1);
+
+        assert_eq!(ours.ok("query-status", &json!({}))["status"], "running");
+        let node = json!({ "driver": "null-co", "node-name": "node", "size": 65_536 });
+        ours.ok("blockdev-add", &node);
+        // A command that QEMU runs in a coroutine.
+        let resize = json!({ "node-name": "node", "size": 4096 });
+        let refused = error("Image format driver does not support resize");
+        assert_eq!(ours.ask("block_resize", &resize), refused);
+        ours.ok("blockdev-del", &json!({ "node-name": "node" }));
+        let unknown = ours.ask("x-unknown", &json!({}));
+        assert_eq!(unknown["error"]["class"], "CommandNotFound");
+
+        ours.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
+fn our_server_refuses_commands_of_qemu_that_need_a_monitor_of_qemu() {
+    let cases = [
+        ("getfd", json!({ "fdname": "name" })),
+        ("closefd", json!({ "fdname": "name" })),
+        ("add-fd", json!({})),
+        ("add_client", json!({ "protocol": "vnc", "fdname": "name" })),
+        ("migrate", json!({ "uri": "fd:name" })),
+        ("dump-guest-memory", json!({ "paging": false, "protocol": "fd:name" })),
+    ];
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, "", &[]);
+        let mut ours = qemu.ours();
+        for (name, arguments) in &cases {
+            let why = "takes a file descriptor from a monitor of QEMU's own, which this is not";
+            assert_eq!(ours.ask(name, arguments), error(&format!("The command {name} {why}")));
+        }
+    });
+}
+
+#[test]
+fn requests_of_many_clients_for_commands_of_qemu_take_turns() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, "", &[]);
+        let mut clients: Vec<_> = (0..50).map(|_| qemu.ours()).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let id = format!("extra{number}");
+            client.send("object-add", &json!({ "qom-type": "iothread", "id": id }));
+        }
+        for client in &mut clients {
+            assert_eq!(client.receive(), json!({ "return": {} }));
+        }
+        let iothreads = qemu.first().ok("query-iothreads", &json!({}));
+        assert_eq!(iothreads.as_array().map(Vec::len), Some(51));
+    });
+}
+
 /// Starts a hundred commands that do not end by themselves.
 fn start_100_commands(qemu: &Qemu) -> Vec<qemu::Monitor> {
     let mut clients: Vec<_> = (0..100).map(|_| qemu.ours()).collect();

@@ -25,15 +25,17 @@ use crate::types::{
 
 pub use monitor::{
     ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,
-    ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, QCO_ALLOW_OOB,
-    QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc, QmpCommandList,
-    QmpCommandOptions, error_propagate, error_set_internal, g_string_free, qmp_commands,
-    qmp_find_command, qmp_register_command, qobject, qobject_from_json, qobject_to_json,
+    ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, Monitor,
+    QCO_ALLOW_OOB, QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc,
+    QmpCommandList, QmpCommandOptions, error_propagate, error_set_internal, g_string_free,
+    qdict_unref, qmp_commands, qmp_dispatch, qmp_find_command, qmp_register_command, qobject,
+    qobject_from_json, qobject_to_json,
 };
 pub use system::{
-    Coroutine, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule, plugin_version,
-    qemu_coroutine_self, qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier,
-    shutdown_action, stay_loaded, timerlist_run_timers,
+    Coroutine, CoroutineEntry, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule,
+    plugin_version, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
+    qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
+    stay_loaded, timerlist_run_timers,
 };
 pub use versioned::{
     Version, aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler,

@@ -1,7 +1,7 @@
 //! A QMP server of our own, inside QEMU: `qmp=unix:PATH`.
 //!
 //! QEMU's dispatcher runs one command at a time in the whole process, so a command that waits holds up
-//! every monitor. Here each command is a task of its own.
+//! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them.
 //!
 //! Owns the server, in a task that ends with QEMU.
 //!
@@ -19,7 +19,8 @@ use super::extensions;
 /// Starts the server.
 pub(super) fn start(cx: &MainCx, addresses: &[Address]) -> io::Result<()> {
     let events = EventSink::new();
-    let registry = extensions(cx, &events);
+    let mut registry = extensions(cx, &events);
+    registry.set_fallback(host::find_builtin);
     let options = SessionOptions::new(version());
     let server = Server::start_with_events(cx, registry, options, events)?;
     addresses.iter().try_for_each(|address| server.listen(address))?;

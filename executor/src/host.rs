@@ -12,7 +12,7 @@
 //! Threads: [`attach`] in the main loop's. QEMU runs coroutine commands in any thread that holds the lock;
 //! `command` brings them home.
 //!
-//! Data flows one way: `coroutine`, `object` → `command` → here; `self_test`, `shutdown` → here.
+//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `self_test`, `shutdown` → here.
 
 use std::fmt;
 
@@ -22,6 +22,8 @@ use crate::cx::{MainCx, NoCoroutine};
 use crate::main_loop;
 
 #[cfg(feature = "qmp")]
+mod builtin;
+#[cfg(feature = "qmp")]
 pub(crate) mod command;
 #[cfg(feature = "qmp")]
 mod coroutine;
@@ -29,6 +31,9 @@ mod coroutine;
 mod object;
 mod self_test;
 mod shutdown;
+
+#[cfg(feature = "qmp")]
+pub use builtin::find_builtin;
 
 /// How the executor sits in QEMU's main loop.
 #[derive(Clone, Copy, Debug, Default)]

@@ -99,11 +99,15 @@ pub(crate) fn is_home() -> bool {
     OWNER.get().is_some_and(|owner| *owner == thread_id::get())
 }
 
-/// Cancels the tasks of the main loop and takes no more of them. Main loop's thread, lock held.
+/// Gives the tasks of the main loop that are ready a last turn, cancels them all and takes no more. Main
+/// loop's thread, lock held. Returns the tasks that survived.
 #[cfg(feature = "host")]
 pub(crate) fn shut_down() -> Vec<crate::task::TaskLabel> {
     let main = EXECUTORS.with_borrow(|e| e.main.as_ref().map(|e| Rc::clone(e.core())));
-    main.map(|core| core.shutdown()).unwrap_or_default()
+    let Some(core) = main else { return Vec::new() };
+    // Such as the reply to the command that has asked for the end.
+    core.run_slice();
+    core.shutdown()
 }
 
 /// Holds the lock, and the executors while they live.

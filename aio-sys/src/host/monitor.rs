@@ -46,6 +46,14 @@ pub struct QmpCommand {
     _hidden: Hidden,
 }
 
+/// A client's end of the monitor.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Monitor {
+    _bytes: [u8; 0],
+    _hidden: Hidden,
+}
+
 /// `GLib`'s string buffer.
 #[derive(Debug)]
 #[repr(C)]
@@ -100,6 +108,18 @@ unsafe extern "C" {
     );
     /// Finds a command, or returns null.
     pub fn qmp_find_command(cmds: *const QmpCommandList, name: *const c_char) -> *const QmpCommand;
+
+    /// Runs the command that `request` asks for, and returns the reply, or null if the command has none.
+    /// The coroutine that calls it is left meanwhile. Main loop, lock held; without a monitor, commands
+    /// that want one crash.
+    pub fn qmp_dispatch(
+        cmds: *const QmpCommandList,
+        request: *mut QObject,
+        allow_oob: bool,
+        cur_mon: *mut Monitor,
+    ) -> *mut QDict;
+    /// Gives a reference on an object back. Null is nothing.
+    pub fn qdict_unref(dict: *mut QDict);
 
     /// Writes a value as JSON into a new buffer.
     pub fn qobject_to_json(obj: *const QObject) -> *mut GString;

@@ -21,6 +21,9 @@ pub struct Coroutine {
     _hidden: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
+/// What a coroutine runs.
+pub type CoroutineEntry = unsafe extern "C" fn(opaque: *mut c_void);
+
 /// A function that is called when something happens, linked into a list of them.
 #[derive(Debug)]
 #[repr(C)]
@@ -45,6 +48,10 @@ unsafe extern "C" {
     pub safe fn qemu_in_coroutine() -> bool;
     /// Returns the coroutine of the caller.
     pub safe fn qemu_coroutine_self() -> *mut Coroutine;
+    /// Makes a coroutine that will run `entry`, once it is entered.
+    pub fn qemu_coroutine_create(entry: CoroutineEntry, opaque: *mut c_void) -> *mut Coroutine;
+    /// Goes on with a coroutine, until it yields or ends. In the context of the caller.
+    pub fn qemu_coroutine_enter(co: *mut Coroutine);
     /// Leaves the coroutine until somebody enters it again.
     pub fn qemu_coroutine_yield();
     /// Enters a coroutine in a bottom half of `ctx`. Any thread; once until it runs.

@@ -124,7 +124,8 @@ impl Chosen {
     }
 }
 
-fn qemu_has(name: &CStr) -> bool {
+/// Whether QEMU has a command of that name.
+pub(super) fn qemu_has(name: &CStr) -> bool {
     let list = &raw const aio_sys::host::qmp_commands;
     // SAFETY: the list lives for ever, and nothing is added to it meanwhile; the name is a C string.
     !unsafe { aio_sys::host::qmp_find_command(list, name.as_ptr()) }.is_null()
@@ -182,7 +183,7 @@ fn run_blocking(name: &str, arguments: Arguments) -> Outcome {
 
 /// Runs `start` in the main loop's thread: now, or soon if this is another one.
 #[inline(never)]
-fn start_at_home(start: impl FnOnce() + Send + 'static) {
+pub(super) fn start_at_home(start: impl FnOnce() + Send + 'static) {
     if is_home() {
         no_unwind("starting a command", (), start);
     } else {
@@ -215,7 +216,8 @@ fn catch(call: impl FnOnce() -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(payload)))
 }
 
-fn refused(error: JoinError) -> Error {
+/// The error of a command that has no outcome.
+pub(super) fn refused(error: JoinError) -> Error {
     match error.into_panic() {
         Ok(payload) => panicked(payload),
         Err(_cancelled) => Error::generic("The command was cancelled"),

@@ -7,6 +7,7 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 
 use aio_sys::host::{GString, QDict, QObject};
+use serde::de::DeserializeOwned;
 
 use crate::qmp::{Arguments, Error, ErrorClass, Json};
 
@@ -24,9 +25,19 @@ pub(super) unsafe fn arguments(args: *mut QDict) -> Result<Arguments, Error> {
         return Ok(Arguments::new());
     }
     // SAFETY: alive by this function's contract.
-    let text = Text(unsafe { aio_sys::host::qobject_to_json(aio_sys::host::qobject(args)) });
+    unsafe { read(aio_sys::host::qobject(args)) }
+}
+
+/// A value of C's.
+///
+/// # Safety
+///
+/// `object` is alive.
+pub(super) unsafe fn read<T: DeserializeOwned>(object: *const QObject) -> Result<T, Error> {
+    // SAFETY: alive by this function's contract.
+    let text = Text(unsafe { aio_sys::host::qobject_to_json(object) });
     serde_json::from_slice(text.as_bytes())
-        .map_err(|error| Error::generic(format!("The arguments are not JSON: {error}")))
+        .map_err(|error| Error::generic(format!("A value of QEMU's is not JSON: {error}")))
 }
 
 /// A buffer of `GLib`'s that is ours.

@@ -29,6 +29,8 @@ pub struct Registry {
     calls: HashMap<&'static str, Call>,
     /// In the order of registration; shared with the handler of `query-commands`.
     names: Rc<RefCell<Vec<&'static str>>>,
+    /// Asked for the others.
+    fallback: Option<fn(&str) -> Option<Call>>,
     /// The C functions by which QEMU's monitors call them.
     #[cfg(feature = "host")]
     marshals: HashMap<&'static str, aio_sys::host::QmpCommandFunc>,
@@ -101,6 +103,13 @@ impl Registry {
         });
     }
 
+    /// Sets where to look for commands that are not registered: inside QEMU, among QEMU's own.
+    ///
+    /// They are not available out of band, and not among the [`names`](Self::names).
+    pub fn set_fallback(&mut self, fallback: fn(&str) -> Option<Call>) {
+        self.fallback = Some(fallback);
+    }
+
     /// Returns the names of all commands, in the order of registration.
     pub fn names(&self) -> Vec<&'static str> {
         self.names.borrow().clone()
@@ -112,10 +121,11 @@ impl Registry {
     ///
     /// Fails when there is no such command, or when it does not support `oob`.
     pub fn find(&self, name: &str, oob: bool) -> Result<Call, Error> {
-        match self.calls.get(name) {
+        let registered = self.calls.get(name).cloned();
+        match registered.or_else(|| self.fallback.and_then(|find| find(name))) {
             None => Err(Error::command_not_found(name)),
             Some(Call::Blocking(_) | Call::Coroutine(_)) if oob => Err(Error::no_oob(name)),
-            Some(call) => Ok(call.clone()),
+            Some(call) => Ok(call),
         }
     }
 
