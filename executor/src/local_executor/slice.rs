@@ -14,7 +14,7 @@ impl Core {
     /// Polls ready tasks until none is left or the budget is spent. Rings for what is left.
     ///
     /// The doorbell, the fd handler and the timers end here. It goes on with what becomes ready while it
-    /// runs: one pass of the loop for each hop between tasks would cost twenty times the hop.
+    /// runs: a pass of the loop for each hop between tasks would cost several times the hop.
     pub(crate) fn run_slice(self: &Rc<Self>) {
         {
             let _entered = current::enter(self);
