@@ -101,7 +101,7 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host
     let nobody = EventSink::new();
     let registry = extensions(loading.cx(), &nobody, arguments);
     if !arguments.qmp.is_empty() {
-        let served = server::start(loading.cx(), arguments);
+        let served = server::start(loading, arguments);
         served.map_err(|error| host::Refusal::because(error.to_string()))?;
     }
     loading.register(registry, arguments.commands.as_deref())

@@ -20,7 +20,10 @@ use executor::time::sleep_on;
 use executor::{IoCx, IoThread, MainCx, NoCoroutine, OobContext, block_on};
 use serde::Deserialize;
 
+mod ends;
+
 pub(super) fn register(registry: &mut Registry) {
+    ends::register(registry);
     registry.command::<Panic<Blocking>, _>(|_: &mut NoCoroutine, ()| panic!("a blocking panic"));
     registry.command::<Panic<Coroutine>, _>(panic_in_task);
     registry.command::<Panic<Oob>, _>(|_: &OobContext, ()| panic!("an out-of-band panic"));

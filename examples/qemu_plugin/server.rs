@@ -3,33 +3,28 @@
 //! QEMU's dispatcher runs one command at a time in the whole process, so a command that waits holds up
 //! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them.
 //!
-//! Owns the server, in a task that ends with QEMU.
+//! The server ends with QEMU: clients whose commands were cancelled are told so before.
 //!
 //! Threads: the main loop's; the server has a thread of its own for its clients.
 
-use std::future::pending;
 use std::io;
 
-use executor::MainCx;
-use executor::host;
+use executor::host::{self, Loading};
 use executor::qmp::{EventSink, Server, SessionOptions, Version};
+use executor::{MainCx, block_on};
 
 use super::arguments::Arguments;
 use super::extensions;
 
 /// Starts the server.
-pub(super) fn start(cx: &MainCx, arguments: &Arguments) -> io::Result<()> {
-    let events = EventSink::new();
+pub(super) fn start(loading: &mut Loading<'_>, arguments: &Arguments) -> io::Result<()> {
+    let (cx, events) = (loading.cx(), EventSink::new());
     let mut registry = extensions(cx, &events, arguments);
     registry.set_fallback(host::find_builtin);
     let options = SessionOptions::new(version());
     let server = Server::start_with_events(cx, registry, options, events)?;
     arguments.qmp.iter().try_for_each(|address| server.listen(address))?;
-    cx.spawn_named("qmp:server", async move |_: &MainCx| {
-        let _until_qemu_ends = server;
-        pending::<()>().await;
-    })
-    .detach();
+    loading.on_shutdown(|nc| block_on(nc, async move |_: &MainCx| server.shutdown().await));
     Ok(())
 }
 

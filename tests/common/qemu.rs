@@ -4,6 +4,8 @@
 //! Without any, nothing is tested, which is said, and is a failure if `REQUIRE_QEMU` is 1. The plugin is
 //! built here, unless `$QEMU_PLUGIN` is one.
 
+#![allow(dead_code, reason = "every test program uses another part")]
+
 use std::env;
 use std::fs;
 use std::io::Read;
@@ -218,6 +220,16 @@ impl Monitor {
         loop {
             let line = self.client.receive();
             if line.get("event").is_none() {
+                return line;
+            }
+        }
+    }
+
+    /// Waits for an event, past everything else.
+    pub(crate) fn wait_for_event(&mut self, name: &str) -> Value {
+        loop {
+            let line = self.client.receive();
+            if line["event"] == name {
                 return line;
             }
         }

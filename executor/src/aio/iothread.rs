@@ -184,7 +184,6 @@ impl IoThread {
             let why = "the iothread was destroyed before, or made by somebody else";
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
-        crate::io_context::forget_unused(&self.context());
         // SAFETY: made here and not destroyed yet, as just seen, and the lock keeps it so.
         unsafe { aio_sys::iothread_destroy(self.raw.as_ptr()) };
         Ok(())

@@ -4,17 +4,39 @@
 //! anything down. Later is too late: while QEMU cleans its monitors up it waits for the command that is
 //! being dispatched, in a loop without timers, so a command of ours that sleeps would keep it for ever.
 //!
+//! When the tasks are gone, what the program [has left to do](Loading::on_shutdown) is done.
+//!
 //! The notifier is told as well when the guest has shut down and QEMU goes on (`-no-shutdown`); then tasks
 //! go on, too.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::ptr;
 
 use aio_sys::host::{Notifier, SHUTDOWN_ACTION_PAUSE};
 
+use super::Loading;
 use crate::aio::callback::no_unwind;
+use crate::cx::NoCoroutine;
 use crate::main_loop;
+
+type Hook = Box<dyn FnOnce(&mut NoCoroutine)>;
+
+thread_local! {
+    /// What is to be done at the end; filled in the main loop's thread only.
+    static HOOKS: RefCell<Vec<Hook>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Loading<'_> {
+    /// Calls `last` when QEMU ends, after the tasks of the main loop were cancelled and before QEMU takes
+    /// anything down. What was registered last is called first.
+    ///
+    /// QEMU waits for it, so whatever it waits for must come. A panic in it is reported, and QEMU ends all
+    /// the same.
+    pub fn on_shutdown(&mut self, last: impl FnOnce(&mut NoCoroutine) + 'static) {
+        HOOKS.with_borrow_mut(|hooks| hooks.push(Box::new(last)));
+    }
+}
 
 /// The notifier, which QEMU links into a list.
 struct Linked(UnsafeCell<Notifier>);
@@ -44,4 +66,8 @@ extern "C" fn ending(_notifier: *mut Notifier, _data: *mut c_void) {
             crate::task::write_stderr(&format!("executor: {task} could not be cancelled\n"));
         }
     });
+    while let Some(last) = HOOKS.with_borrow_mut(Vec::pop) {
+        // SAFETY: QEMU calls shutdown notifiers in its main loop, outside of coroutines.
+        no_unwind("the end of QEMU", (), || unsafe { NoCoroutine::assume(last) });
+    }
 }

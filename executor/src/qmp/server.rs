@@ -202,7 +202,7 @@ impl Server {
     ///
     /// Socket files are removed. Clients are sent the replies and events that they have coming, if they
     /// read them within a second, and are then disconnected. A command that is still running is
-    /// cancelled, so a handler that stops the program has this done by another task and returns. An
+    /// cancelled, which is its reply, so a handler that stops the program has this done by another task and returns. An
     /// out-of-band handler is waited for.
     ///
     /// When this has completed, nothing of the server is left: no task, no thread, no fd.

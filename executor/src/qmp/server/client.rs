@@ -9,7 +9,7 @@
 //!
 //! A client that closes its socket is gone: its command is cancelled. A client that ends only its own
 //! direction gets its replies first. So does a client when the server stops, within a second; its
-//! command, unless it has just ended, is cancelled. Over TCP the two cannot be told apart before
+//! command, unless it has just ended, is cancelled, and answered with that. Over TCP the two cannot be told apart before
 //! something is sent; there the command runs to its end.
 //!
 //! Threads: the monitor's. Relies on the session for every bound on memory.
@@ -214,7 +214,10 @@ impl Client {
         }
         self.state = State::Closing(sleep(FAREWELL));
         self.poll_running(cx);
-        self.running = None;
+        if let Some((ticket, remote)) = self.running.take() {
+            drop(remote);
+            self.session.respond(ticket, Err(cancelled()));
+        }
         true
     }
 
@@ -246,8 +249,12 @@ impl Drop for Client {
 fn refused(error: JoinError) -> Error {
     match error.into_panic() {
         Ok(payload) => panicked(&*payload),
-        Err(_cancelled) => Error::generic("The command was cancelled"),
+        Err(_cancelled) => cancelled(),
     }
+}
+
+fn cancelled() -> Error {
+    Error::generic("The command was cancelled")
 }
 
 fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {
