@@ -20,9 +20,11 @@ use executor::time::sleep_on;
 use executor::{IoCx, IoThread, MainCx, NoCoroutine, OobContext, block_on};
 use serde::Deserialize;
 
+mod conformance;
 mod ends;
 
 pub(super) fn register(registry: &mut Registry) {
+    conformance::register(registry);
     ends::register(registry);
     registry.command::<Panic<Blocking>, _>(|_: &mut NoCoroutine, ()| panic!("a blocking panic"));
     registry.command::<Panic<Coroutine>, _>(panic_in_task);

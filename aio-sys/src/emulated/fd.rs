@@ -62,6 +62,8 @@ pub(super) struct Handler {
     deleted: AtomicBool,
     /// What the kernel reported and no pass delivered yet. Home thread.
     revents: AtomicU32,
+    /// Set when the handler was called for the first time: from then on it is asked. Home thread.
+    is_polled: AtomicBool,
     /// Set when `poll` said yes and no pass delivered it yet. Home thread.
     poll_hit: AtomicBool,
     /// Set while `poll_ready` runs, so that a nested pass does not call it again. Home thread.
@@ -85,6 +87,7 @@ impl Handler {
             opaque,
             deleted: AtomicBool::new(false),
             revents: AtomicU32::new(0),
+            is_polled: AtomicBool::new(false),
             poll_hit: AtomicBool::new(false),
             in_poll_ready: AtomicBool::new(false),
             poll_ns: AtomicI64::new(0),
@@ -108,6 +111,9 @@ impl Handler {
     /// Asks the handler whether it is ready, without a system call.
     fn poll(&self) -> bool {
         let Some((poll, _)) = self.callbacks.poll else { return false };
+        if !self.is_polled.load(Ordering::Relaxed) {
+            return false;
+        }
         if self.is_deleted() || self.in_poll_ready.load(Ordering::Relaxed) {
             return false;
         }
@@ -119,6 +125,8 @@ impl Handler {
     fn dispatch(&self) -> bool {
         // A nested pass may have delivered the event already: it took the bits away.
         let revents = self.revents.swap(0, Ordering::Relaxed) & self.callbacks.interest();
+        // Where there was something to do, there will be more.
+        self.is_polled.store(true, Ordering::Relaxed);
         if self.poll_hit.swap(false, Ordering::Relaxed) && revents == 0 {
             return self.dispatch_poll_hit();
         }
@@ -201,7 +209,7 @@ impl FdMonitor {
         self.epoll.watch(other.epoll.as_raw_fd(), events::IN, NESTED)
     }
 
-    /// Whether a pass that does not sleep must ask the kernel, and no pass may busy-poll.
+    /// Whether no pass may busy-poll, since there is a handler that only the kernel can ask.
     pub(super) fn needs_kernel(&self) -> bool {
         // Relaxed: whoever adds a handler rings the doorbell afterwards.
         self.kernel_only.load(Ordering::Relaxed) != 0
@@ -382,7 +390,8 @@ impl Ready {
 ///
 /// Level-triggered: `io_read` runs while the descriptor is readable, hung up or in error, `io_write`
 /// while it is writable or in error. `io_poll` says without a system call whether `io_poll_ready`
-/// has something to do; without `io_poll_ready` it is ignored. A handler without `io_poll` turns
+/// has something to do; without `io_poll_ready` it is ignored. It is asked while the loop busy-polls, and not
+/// before the handler was called once for an event of the kernel's. A handler without `io_poll` turns
 /// busy polling of the whole context off.
 ///
 /// Any thread may call this. It does not wait for a callback that is running in the home thread.
