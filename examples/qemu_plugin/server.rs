@@ -1,7 +1,8 @@
 //! A QMP server of our own, inside QEMU: `qmp=unix:PATH`.
 //!
 //! QEMU's dispatcher runs one command at a time in the whole process, so a command that waits holds up
-//! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them.
+//! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them. So
+//! clients do not wait for each other; one that enables `x-concurrent` does not wait for itself either.
 //!
 //! The server ends with QEMU: clients whose commands were cancelled are told so before.
 //!
@@ -21,7 +22,8 @@ pub(super) fn start(loading: &mut Loading<'_>, arguments: &Arguments) -> io::Res
     let (cx, events) = (loading.cx(), EventSink::new());
     let mut registry = extensions(cx, &events, arguments);
     registry.set_fallback(host::find_builtin);
-    let options = SessionOptions::new(version());
+    let mut options = SessionOptions::new(version());
+    options.offers_concurrent = true;
     let server = Server::start_with_events(cx, registry, options, events)?;
     arguments.qmp.iter().try_for_each(|address| server.listen(address))?;
     loading.on_shutdown(|nc| block_on(nc, async move |_: &MainCx| server.shutdown().await));

@@ -151,6 +151,11 @@ impl Qemu {
         self.connect("ours", &json!({}))
     }
 
+    /// As [`ours`](Self::ours), with a capability.
+    pub(crate) fn ours_with(&self, capability: &str) -> Monitor {
+        self.connect("ours", &json!({ "enable": [capability] }))
+    }
+
     fn connect(&self, socket: &str, negotiation: &Value) -> Monitor {
         let stream = UnixStream::connect(self.folder.file(socket)).expect("the monitor listens");
         let mut monitor = Monitor { client: Client::new(stream) };

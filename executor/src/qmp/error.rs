@@ -118,6 +118,11 @@ impl Error {
         Self::new(ErrorClass::CommandNotFound, description)
     }
 
+    /// A request that could not be told from others.
+    pub(super) fn lacks_id() -> Self {
+        Self::generic("QMP input lacks member 'id', which 'x-concurrent' requires")
+    }
+
     pub(super) fn missing(parameter: &str) -> Self {
         Self::generic(format!("Parameter '{parameter}' is missing"))
     }

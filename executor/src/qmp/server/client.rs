@@ -1,4 +1,5 @@
-//! One client's task: its session, its socket, and the command that runs for it.
+//! One client's task: its session, its socket, and the commands that run for it: one at a time, unless the
+//! client has asked for more.
 //!
 //! The task is a loop of small steps, each of which moves what can be moved: input to the session,
 //! requests to the main loop (or, out of band, to their handlers at once), outcomes and events to the
@@ -63,7 +64,8 @@ impl Monitor {
             let session = Session::new(monitor.options.clone());
             let transport = connect();
             let state = State::Reading;
-            Client { transport, session, running: None, state, monitor, membership }.run().await;
+            let running = Vec::new();
+            Client { transport, session, running, state, monitor, membership }.run().await;
         };
         reschedule_to(&self.io, client).detach();
     }
@@ -73,8 +75,8 @@ struct Client {
     // Before the membership: when that has gone, so has the socket.
     transport: Transport,
     session: Session,
-    /// The command that runs, and whom its outcome is for.
-    running: Option<(Ticket, Remote<Outcome>)>,
+    /// The commands that run, in the order in which they were asked for, and what their replies need.
+    running: Vec<(Ticket, Remote<Outcome>)>,
     state: State,
     monitor: Arc<Monitor>,
     membership: Membership,
@@ -129,7 +131,7 @@ impl Client {
     /// Tells whether a client that sends no more has got everything.
     fn is_done(&self) -> bool {
         !matches!(self.state, State::Reading)
-            && self.running.is_none()
+            && self.running.is_empty()
             && self.session.unsent().is_empty()
     }
 
@@ -186,16 +188,21 @@ impl Client {
         let (errand, remote) = remote::pair();
         // If nobody takes jobs any more, the errand goes with the job and says so.
         drop(self.monitor.jobs.push(Job { name, arguments, errand }));
-        self.running = Some((ticket, remote));
+        self.running.push((ticket, remote));
     }
 
     fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some((_, remote)) = &mut self.running else { return false };
-        let Poll::Ready(joined) = Pin::new(remote).poll(cx) else { return false };
-        if let Some((ticket, _)) = self.running.take() {
+        let before = self.running.len();
+        let mut next = 0;
+        while let Some((_, remote)) = self.running.get_mut(next) {
+            let Poll::Ready(joined) = Pin::new(remote).poll(cx) else {
+                next += 1;
+                continue;
+            };
+            let (ticket, _) = self.running.remove(next);
             self.respond(cx, ticket, joined.unwrap_or_else(|error| Err(refused(error))));
         }
-        true
+        self.running.len() < before
     }
 
     /// Replies, after the events that came before the outcome.
@@ -214,7 +221,7 @@ impl Client {
         }
         self.state = State::Closing(sleep(FAREWELL));
         self.poll_running(cx);
-        if let Some((ticket, remote)) = self.running.take() {
+        for (ticket, remote) in std::mem::take(&mut self.running) {
             drop(remote);
             self.session.respond(ticket, Err(cancelled()));
         }
@@ -238,7 +245,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if self.running.take().is_some() {
+        let running = std::mem::take(&mut self.running);
+        if !running.is_empty() {
+            drop(running);
             // The main loop may be held up, with many of those in the queue.
             self.monitor.jobs.discard(|job| job.errand.is_cancelled());
         }
