@@ -241,26 +241,6 @@ fn our_server_passes_the_commands_of_qemu_on_beside_a_command_that_waits() {
 }
 
 #[test]
-fn our_server_refuses_commands_of_qemu_that_need_a_monitor_of_qemu() {
-    let cases = [
-        ("getfd", json!({ "fdname": "name" })),
-        ("closefd", json!({ "fdname": "name" })),
-        ("add-fd", json!({})),
-        ("add_client", json!({ "protocol": "vnc", "fdname": "name" })),
-        ("migrate", json!({ "uri": "fd:name" })),
-        ("dump-guest-memory", json!({ "paging": false, "protocol": "fd:name" })),
-    ];
-    with_each_qemu(|program| {
-        let qemu = Qemu::start(program, "", &[]);
-        let mut ours = qemu.ours();
-        for (name, arguments) in &cases {
-            let why = "takes a file descriptor from a monitor of QEMU's own, which this is not";
-            assert_eq!(ours.ask(name, arguments), error(&format!("The command {name} {why}")));
-        }
-    });
-}
-
-#[test]
 fn requests_of_many_clients_for_commands_of_qemu_take_turns() {
     with_each_qemu(|program| {
         let qemu = Qemu::start(program, "", &[]);

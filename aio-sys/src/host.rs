@@ -28,8 +28,9 @@ pub use monitor::{
     ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, Monitor,
     QCO_ALLOW_OOB, QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc,
     QmpCommandList, QmpCommandOptions, error_propagate, error_set_internal, g_string_free,
-    qdict_unref, qmp_commands, qmp_dispatch, qmp_find_command, qmp_register_command, qobject,
-    qobject_from_json, qobject_to_json,
+    qdict_unref, qmp_command_is_enabled, qmp_command_name, qmp_commands, qmp_dispatch,
+    qmp_find_command, qmp_for_each_command, qmp_register_command, qobject, qobject_from_json,
+    qobject_to_json,
 };
 pub use system::{
     Coroutine, CoroutineEntry, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule,

@@ -21,7 +21,8 @@ use super::extensions;
 pub(super) fn start(loading: &mut Loading<'_>, arguments: &Arguments) -> io::Result<()> {
     let (cx, events) = (loading.cx(), EventSink::new());
     let mut registry = extensions(cx, &events, arguments);
-    registry.set_fallback(host::find_builtin);
+    registry.add_query_commands();
+    registry.set_fallback(host::find_builtin, host::builtin_names);
     let mut options = SessionOptions::new(version());
     options.offers_concurrent = true;
     let server = Server::start_with_events(cx, registry, options, events)?;

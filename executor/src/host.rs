@@ -33,7 +33,7 @@ mod self_test;
 mod shutdown;
 
 #[cfg(feature = "qmp")]
-pub use builtin::find_builtin;
+pub use builtin::{builtin_names, find_builtin};
 
 /// How the executor sits in QEMU's main loop.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,12 +29,34 @@ mod tests;
 pub struct Registry {
     calls: HashMap<&'static str, Call>,
     /// In the order of registration; shared with the handler of `query-commands`.
-    names: Rc<RefCell<Vec<&'static str>>>,
+    names: Rc<RefCell<Names>>,
     /// Asked for the others.
     fallback: Option<fn(&str) -> Option<Call>>,
     /// The C functions by which QEMU's monitors call them.
     #[cfg(feature = "host")]
     marshals: HashMap<&'static str, aio_sys::host::QmpCommandFunc>,
+}
+
+/// What `query-commands` lists.
+#[derive(Debug, Default)]
+struct Names {
+    registered: Vec<&'static str>,
+    /// Asked for the others.
+    fallback: Option<fn() -> Vec<String>>,
+}
+
+impl Names {
+    fn all(&self) -> Vec<CommandInfo> {
+        let mut all: Vec<Cow<'static, str>> = vec![NEGOTIATION.into()];
+        all.extend(self.registered.iter().map(|&name| Cow::Borrowed(name)));
+        let ours = all.len();
+        for name in self.fallback.map(|names| names()).unwrap_or_default() {
+            if !all[..ours].contains(&Cow::Borrowed(name.as_str())) {
+                all.push(name.into());
+            }
+        }
+        all.into_iter().map(|name| CommandInfo { name }).collect()
+    }
 }
 
 /// The out-of-band commands of a [`Registry`], for another thread.
@@ -53,7 +76,7 @@ impl Command for QueryCommands {
 
 #[derive(Serialize)]
 struct CommandInfo {
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 impl Registry {
@@ -77,7 +100,7 @@ impl Registry {
         assert!(earlier.is_none(), "the QMP command `{name}` is registered already");
         #[cfg(feature = "host")]
         self.marshals.insert(name, crate::host::command::marshal::<C>);
-        self.names.borrow_mut().push(name);
+        self.names.borrow_mut().registered.push(name);
     }
 
     /// Returns the C function of a command.
@@ -88,7 +111,8 @@ impl Registry {
 
     /// Adds `query-commands`, which lists every command, also those registered later.
     ///
-    /// A registry whose commands are handed to QEMU does without: QEMU has that command.
+    /// A registry whose commands are handed to QEMU does without: QEMU has that command. A server of ours inside
+    /// QEMU needs it, because QEMU's is about a monitor of its own.
     ///
     /// # Panics
     ///
@@ -96,23 +120,21 @@ impl Registry {
     #[track_caller]
     pub fn add_query_commands(&mut self) {
         let names = Rc::clone(&self.names);
-        self.command::<QueryCommands, _>(move |_: &mut _, ()| {
-            let own = [NEGOTIATION];
-            let names = names.borrow();
-            Ok(own.iter().chain(names.iter()).map(|&name| CommandInfo { name }).collect())
-        });
+        self.command::<QueryCommands, _>(move |_: &mut _, ()| Ok(names.borrow().all()));
     }
 
-    /// Sets where to look for commands that are not registered: inside QEMU, among QEMU's own.
+    /// Sets where to look for commands that are not registered, and what `query-commands` lists besides those
+    /// that are: inside QEMU, QEMU's own.
     ///
     /// They are not available out of band, and not among the [`names`](Self::names).
-    pub fn set_fallback(&mut self, fallback: fn(&str) -> Option<Call>) {
-        self.fallback = Some(fallback);
+    pub fn set_fallback(&mut self, find: fn(&str) -> Option<Call>, names: fn() -> Vec<String>) {
+        self.fallback = Some(find);
+        self.names.borrow_mut().fallback = Some(names);
     }
 
     /// Returns the names of all commands, in the order of registration.
     pub fn names(&self) -> Vec<&'static str> {
-        self.names.borrow().clone()
+        self.names.borrow().registered.clone()
     }
 
     /// Returns what to call for the command `name`, asked for out of band or not.

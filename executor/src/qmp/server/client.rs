@@ -36,7 +36,6 @@ use super::transport::Transport;
 use crate::cx::OobContext;
 use crate::io_context::{IoContext, reschedule_to};
 use crate::remote::{self, Remote};
-use crate::task::{self, JoinError};
 use crate::time::{Sleep, sleep};
 
 /// How long a client may take to read what it has coming when the server stops.
@@ -176,8 +175,8 @@ impl Client {
         let Request { name, arguments, ticket } = request;
         let outcome = self.monitor.oob.find(&name).and_then(|call| {
             let call = || OobContext::lend(|cx| call(cx, arguments));
-            let panicked = |payload: Box<_>| Err(panicked(&*payload));
-            catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(panicked)
+            catch_unwind(AssertUnwindSafe(call))
+                .unwrap_or_else(|payload| Err(Error::panicked(payload)))
         });
         self.respond(cx, ticket, outcome);
     }
@@ -200,7 +199,11 @@ impl Client {
                 continue;
             };
             let (ticket, _) = self.running.remove(next);
-            self.respond(cx, ticket, joined.unwrap_or_else(|error| Err(refused(error))));
+            self.respond(
+                cx,
+                ticket,
+                joined.unwrap_or_else(|error| Err(Error::without_outcome(error))),
+            );
         }
         self.running.len() < before
     }
@@ -223,7 +226,7 @@ impl Client {
         self.poll_running(cx);
         for (ticket, remote) in std::mem::take(&mut self.running) {
             drop(remote);
-            self.session.respond(ticket, Err(cancelled()));
+            self.session.respond(ticket, Err(Error::cancelled()));
         }
         true
     }
@@ -252,20 +255,4 @@ impl Drop for Client {
             self.monitor.jobs.discard(|job| job.errand.is_cancelled());
         }
     }
-}
-
-/// Why a command has no outcome, in words for its client.
-fn refused(error: JoinError) -> Error {
-    match error.into_panic() {
-        Ok(payload) => panicked(&*payload),
-        Err(_cancelled) => cancelled(),
-    }
-}
-
-fn cancelled() -> Error {
-    Error::generic("The command was cancelled")
-}
-
-fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {
-    Error::generic(format!("The command panicked: {}", task::message(payload)))
 }
