@@ -48,13 +48,14 @@ fn qemu_lists_our_commands() {
 
 #[test]
 fn a_plugin_that_cannot_do_as_it_is_told_is_refused_with_one_sentence() {
-    let known = "there are commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off";
+    let known = "there are commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
     let commands = EXTENSIONS.join(", ");
     let cases = [
         (",colour=red", format!("there is no argument `colour`; {known}")),
         (",nested=maybe", "the argument `nested` is `on` or `off`, not `maybe`".into()),
         (",commands=x-slumber", format!("there is no command `x-slumber`; there are {commands}")),
         (",qmp=nowhere", "`nowhere` is no address".into()),
+        (",trace=/nonexistent/trace", "/nonexistent/trace: ".into()),
         (",qmp=unix:/nonexistent/qmp", "unix:/nonexistent/qmp: ".into()),
     ];
     with_each_qemu(|program| {

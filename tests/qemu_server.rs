@@ -7,8 +7,10 @@ mod common;
 #[path = "common/qemu.rs"]
 mod qemu;
 
+use std::fs;
+
 use common::wait_until;
-use qemu::{Qemu, error, with_each_qemu};
+use qemu::{Folder, Monitor, Qemu, error, with_each_qemu};
 use serde_json::{Value, json};
 
 #[test]
@@ -108,5 +110,112 @@ fn the_list_of_commands_has_those_of_qemu_and_ours_once_each() {
         let mut expected = [theirs, extra.map(str::to_owned).to_vec()].concat();
         expected.sort();
         assert_eq!(ours, expected);
+    });
+}
+
+/// An event without its time, which two monitors' copies share.
+fn what(event: &Value) -> (Value, Value) {
+    (event["event"].clone(), event["data"].clone())
+}
+
+#[test]
+fn clients_of_our_server_hear_what_those_of_qemu_hear() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, "", &["-M", "pc", "-S"]);
+        let (mut theirs, mut ours, mut asking) = (qemu.second(), qemu.ours(), qemu.ours());
+        let commands = ["cont", "stop", "cont", "system_reset"];
+        let events = ["RESUME", "STOP", "RESUME", "RESET"];
+        for (command, event) in commands.into_iter().zip(events) {
+            asking.ok(command, &json!({}));
+            let heard = [theirs.wait_for_event(event), ours.wait_for_event(event)];
+            assert_eq!(heard[0], heard[1]);
+        }
+        asking.ok("quit", &json!({}));
+        let heard = [theirs.wait_for_event("SHUTDOWN"), ours.wait_for_event("SHUTDOWN")];
+        assert_eq!(what(&heard[0]), what(&heard[1]));
+        qemu.expect_success();
+    });
+}
+
+#[test]
+fn whoever_has_the_reply_to_a_command_of_qemu_has_its_event() {
+    fn next_two(client: &mut Monitor) -> [bool; 2] {
+        [client.receive_line(), client.receive_line()].map(|line| line.get("event").is_some())
+    }
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, "", &[]);
+        let mut ours = qemu.ours();
+        // The forwarder has been let in when the first event arrives.
+        ours.ok("stop", &json!({}));
+        ours.ok("cont", &json!({}));
+        ours.ok("x-sleep", &json!({ "seconds": 0.1 }));
+        for command in ["stop", "cont"].repeat(20) {
+            ours.send(command, &json!({}));
+            assert_eq!(next_two(&mut ours), [true, false], "{command}");
+        }
+        ours.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+/// The trace without the times.
+fn traced(path: &std::path::Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let what = |line: &str| {
+        let (_, what) = line.split_once("] ").expect("a line begins with the time");
+        what.split(" after ").next().expect("it has a beginning").to_owned()
+    };
+    text.lines().map(what).collect()
+}
+
+#[test]
+fn a_trace_says_when_commands_begin_and_how_they_end() {
+    with_each_qemu(|program| {
+        let folder = Folder::new();
+        let path = folder.file("trace");
+        let arguments = format!(",selftest=on,trace={}", path.display());
+        let qemu = Qemu::start(program, &arguments, &[]);
+        let (mut theirs, mut ours) = (qemu.first(), qemu.ours());
+        wait_until("the guest runs", || traced(&path).contains(&"the guest runs".into()));
+        let before = traced(&path).len();
+
+        theirs.ok("x-sleep", &json!({ "ns": 1 }));
+        theirs.ask("x-sleep", &json!({}));
+        ours.ask("x-selftest-panic-coroutine", &json!({}));
+        ours.ok("query-name", &json!({}));
+        ours.ok("stop", &json!({}));
+        wait_until("the guest stops", || traced(&path).contains(&"the guest stops".into()));
+
+        let mut lines = traced(&path).split_off(before);
+        lines.retain(|line| line != "the guest stops");
+        let expected = [
+            "x-sleep begins",
+            "x-sleep ends",
+            "x-sleep begins",
+            "x-sleep fails",
+            "x-selftest-panic-coroutine begins",
+            "x-selftest-panic-coroutine panics",
+            "query-name begins",
+            "query-name ends",
+            "stop begins",
+            "stop ends",
+        ];
+        assert_eq!(lines, expected);
+        ours.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
+fn a_trace_tells_of_a_client_that_hangs_up() {
+    with_each_qemu(|program| {
+        let folder = Folder::new();
+        let path = folder.file("trace");
+        let qemu = Qemu::start(program, &format!(",trace={}", path.display()), &[]);
+        let mut client = qemu.ours();
+        client.send("x-sleep", &json!({ "seconds": 100_000 }));
+        wait_until("it begins", || traced(&path).contains(&"x-sleep begins".into()));
+        drop(client);
+        wait_until("it ends", || traced(&path).contains(&"x-sleep is cancelled".into()));
     });
 }

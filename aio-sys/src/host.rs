@@ -33,10 +33,13 @@ pub use monitor::{
     qobject_to_json,
 };
 pub use system::{
-    Coroutine, CoroutineEntry, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule,
-    plugin_version, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
-    qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
-    stay_loaded, timerlist_run_timers,
+    Coroutine, CoroutineEntry, Notifier, QemuOpts, QemuOptsList, RunState, SHUTDOWN_ACTION_PAUSE,
+    ShutdownAction, VMChangeStateEntry, VMChangeStateHandler, aio_co_schedule, has_monitor_init,
+    monitor_init_opts, plugin_version, qemu_add_vm_change_state_handler, qemu_chr_new_from_opts,
+    qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self, qemu_coroutine_yield,
+    qemu_del_vm_change_state_handler, qemu_find_opts, qemu_in_coroutine, qemu_opts_parse,
+    qemu_register_shutdown_notifier, runstate_is_running, shutdown_action, stay_loaded,
+    timerlist_run_timers,
 };
 pub use versioned::{
     Version, aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler,

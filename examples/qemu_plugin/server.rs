@@ -16,11 +16,20 @@ use executor::{MainCx, block_on};
 
 use super::arguments::Arguments;
 use super::extensions;
+use super::trace::Trace;
 
 /// Starts the server.
-pub(super) fn start(loading: &mut Loading<'_>, arguments: &Arguments) -> io::Result<()> {
-    let (cx, events) = (loading.cx(), EventSink::new());
-    let mut registry = extensions(cx, &events, arguments);
+pub(super) fn start(
+    loading: &mut Loading<'_>,
+    arguments: &Arguments,
+    trace: Option<&Trace>,
+) -> io::Result<()> {
+    let events = EventSink::new();
+    if let Err(refusal) = loading.forward_events(events.clone()) {
+        eprintln!("qemu_plugin: clients hear no events of QEMU's: {refusal}");
+    }
+    let cx = loading.cx();
+    let mut registry = extensions(cx, &events, arguments, trace);
     registry.add_query_commands();
     registry.set_fallback(host::find_builtin, host::builtin_names);
     let mut options = SessionOptions::new(version());

@@ -12,7 +12,7 @@
 //! Threads: [`attach`] in the main loop's. QEMU runs coroutine commands in any thread that holds the lock;
 //! `command` brings them home.
 //!
-//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `self_test`, `shutdown` → here.
+//! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `run_state`, `self_test`, `shutdown` → here.
 
 use std::fmt;
 
@@ -28,9 +28,14 @@ pub(crate) mod command;
 #[cfg(feature = "qmp")]
 mod coroutine;
 #[cfg(feature = "qmp")]
+mod events;
+#[cfg(feature = "qmp")]
 mod object;
+mod run_state;
 mod self_test;
 mod shutdown;
+
+pub use run_state::{GuestWatch, guest_runs};
 
 #[cfg(feature = "qmp")]
 pub use builtin::{builtin_names, find_builtin};

@@ -230,6 +230,11 @@ impl Monitor {
         }
     }
 
+    /// Waits for whatever comes next.
+    pub(crate) fn receive_line(&mut self) -> Value {
+        self.client.receive()
+    }
+
     /// Waits for an event, past everything else.
     pub(crate) fn wait_for_event(&mut self, name: &str) -> Value {
         loop {

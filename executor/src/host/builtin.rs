@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::command::{qemu_has, start_at_home};
-use super::object;
+use super::{events, object};
 use crate::aio::bottom_half::run_oneshot;
 use crate::aio::callback::no_unwind;
 use crate::aio::context::Context;
@@ -32,8 +32,8 @@ use crate::qmp::{Arguments, Call, Error, ErrorClass, Json, Outcome};
 use crate::remote::{self, Errand};
 
 /// Returns how to call a command that QEMU has: for
-/// [`Registry::set_fallback`](crate::qmp::Registry::set_fallback). Their events go to QEMU's own monitors
-/// only, and they are not available out of band.
+/// [`Registry::set_fallback`](crate::qmp::Registry::set_fallback). They are not available out of band, and their
+/// events come if [`forward_events`](super::Loading::forward_events) was called.
 pub fn find_builtin(name: &str) -> Option<Call> {
     let c_name = CString::new(name).ok()?;
     if !qemu_has(&c_name) {
@@ -158,6 +158,7 @@ extern "C" fn run(opaque: *mut c_void) {
     // SAFETY: in a coroutine of the main loop, under the lock; the frames above are this one and C's.
     let outcome = unsafe { ask(&request) };
     start_at_home(move || {
+        events::drain();
         errand.complete(Ok(outcome));
         finish();
     });

@@ -61,7 +61,8 @@ impl Loading<'_> {
         if OOB.set(oob.collect()).is_err() {
             return Err(Refusal::because("commands were registered with QEMU already"));
         }
-        REGISTRY.with(|cell| cell.set(registry)).expect("set together with `OOB`");
+        let first = REGISTRY.with(|cell| cell.set(registry).is_ok());
+        assert!(first, "set together with `OOB`");
         commands.into_iter().for_each(Chosen::register);
         Ok(())
     }

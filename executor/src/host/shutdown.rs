@@ -62,6 +62,9 @@ extern "C" fn ending(_notifier: *mut Notifier, _data: *mut c_void) {
         return;
     }
     no_unwind("the end of QEMU", (), || {
+        // `SHUTDOWN`, for one.
+        #[cfg(feature = "qmp")]
+        super::events::drain();
         for task in main_loop::shut_down() {
             crate::task::write_stderr(&format!("executor: {task} could not be cancelled\n"));
         }

@@ -19,19 +19,22 @@ use serde::Serialize;
 
 use super::command::{Blocking, Call, Command, Handler, Mode, OobCall};
 use super::error::Error;
+use super::observe::{CommandEvent, Observer, watched};
 use super::request::NEGOTIATION;
 
 #[cfg(test)]
 mod tests;
 
 /// The commands a server knows, by name. Stands for `QmpCommandList`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registry {
     calls: HashMap<&'static str, Call>,
     /// In the order of registration; shared with the handler of `query-commands`.
     names: Rc<RefCell<Names>>,
     /// Asked for the others.
     fallback: Option<fn(&str) -> Option<Call>>,
+    /// Told what becomes of each call.
+    observer: Option<Observer>,
     /// The C functions by which QEMU's monitors call them.
     #[cfg(feature = "host")]
     marshals: HashMap<&'static str, aio_sys::host::QmpCommandFunc>,
@@ -132,6 +135,22 @@ impl Registry {
         self.names.borrow_mut().fallback = Some(names);
     }
 
+    /// Tells `observer` what becomes of every call from now on: when its handler is called, and how and when
+    /// it ends. For traces; without an observer there is no cost.
+    ///
+    /// It is told in the thread of the call, and is not to panic. Servers and QEMU's monitors take over the
+    /// out-of-band commands when they get the registry, so call this before.
+    pub fn observe(&mut self, observer: impl Fn(&CommandEvent<'_>) + Send + Sync + 'static) {
+        self.observer = Some(Arc::new(observer));
+    }
+
+    fn observed(&self, name: &str, call: Call) -> Call {
+        match &self.observer {
+            Some(observer) => watched(observer, name, call),
+            None => call,
+        }
+    }
+
     /// Returns the names of all commands, in the order of registration.
     pub fn names(&self) -> Vec<&'static str> {
         self.names.borrow().registered.clone()
@@ -147,14 +166,16 @@ impl Registry {
         match registered.or_else(|| self.fallback.and_then(|find| find(name))) {
             None => Err(Error::command_not_found(name)),
             Some(Call::Blocking(_) | Call::Coroutine(_)) if oob => Err(Error::no_oob(name)),
-            Some(call) => Ok(call),
+            Some(call) => Ok(self.observed(name, call)),
         }
     }
 
     /// Returns the out-of-band commands as they are now.
     pub fn oob_table(&self) -> OobTable {
-        let calls = self.calls.iter().map(|(&name, call)| match call {
-            Call::Oob(call) => (name, Some(Arc::clone(call))),
+        let observed =
+            |(&name, call): (&&'static str, &Call)| (name, self.observed(name, call.clone()));
+        let calls = self.calls.iter().map(observed).map(|(name, call)| match call {
+            Call::Oob(call) => (name, Some(call)),
             Call::Blocking(_) | Call::Coroutine(_) => (name, None),
         });
         OobTable { calls: Arc::new(calls.chain([(NEGOTIATION, None)]).collect()) }
@@ -170,6 +191,13 @@ impl OobTable {
     pub fn find(&self, name: &str) -> Result<OobCall, Error> {
         let call = self.calls.get(name).ok_or_else(|| Error::command_not_found(name))?;
         call.clone().ok_or_else(|| Error::no_oob(name))
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.names();
+        f.debug_struct("Registry").field("commands", &names).finish_non_exhaustive()
     }
 }
 
