@@ -219,3 +219,21 @@ fn a_trace_tells_of_a_client_that_hangs_up() {
         wait_until("it ends", || traced(&path).contains(&"x-sleep is cancelled".into()));
     });
 }
+
+#[test]
+fn a_task_waits_until_the_guest_runs_and_until_it_stops() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",selftest=on", &["-S"]);
+        let (mut waiting, mut ours) = (qemu.ours(), qemu.ours());
+        let name = "x-selftest-await-guest";
+        for (runs, command) in [(true, "cont"), (false, "stop")].repeat(20) {
+            waiting.send(name, &json!({ "runs": runs }));
+            wait_until("the task waits", || ours.tasks_of(name).len() == 1);
+            ours.ok(command, &json!({}));
+            assert_eq!(waiting.receive(), json!({ "return": runs }));
+            assert_eq!(waiting.ok(name, &json!({ "runs": runs })), runs, "it need not wait");
+        }
+        ours.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}

@@ -136,7 +136,8 @@ mod tests {
         let Call::Oob(call) = call else { unreachable!("a call stays what it is") };
         let call = || OobContext::lend(|cx| call(cx, Arguments::new()));
         let _caught = catch_unwind(AssertUnwindSafe(call));
-        std::mem::take(&mut told.lock().unwrap())
+        let mut told = told.lock().unwrap();
+        std::mem::take(&mut told)
     }
 
     #[test]
