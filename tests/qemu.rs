@@ -297,6 +297,17 @@ fn sleeps_end_in_nested_loops_and_in_iothreads() {
 }
 
 #[test]
+fn a_task_that_is_always_ready_starves_neither_sockets_nor_sleeps_of_its_iothread() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",selftest=on", &[]);
+        let io0 = json!({ "iothread": "io0" });
+        assert_eq!(qemu.ours().ok("x-selftest-busy-iothread", &io0), 100);
+        qemu.first().ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
 fn a_command_that_qemu_calls_in_another_thread_runs_at_home() {
     with_each_qemu(|program| {
         for arguments in [",selftest=on", ",selftest=on,nested=on"] {

@@ -22,11 +22,13 @@ use serde::Deserialize;
 
 mod conformance;
 mod ends;
+mod fairness;
 mod guest;
 
 pub(super) fn register(registry: &mut Registry) {
     conformance::register(registry);
     ends::register(registry);
+    fairness::register(registry);
     guest::register(registry);
     registry.command::<Panic<Blocking>, _>(|_: &mut NoCoroutine, ()| panic!("a blocking panic"));
     registry.command::<Panic<Coroutine>, _>(panic_in_task);

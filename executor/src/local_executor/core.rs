@@ -114,6 +114,13 @@ impl Core {
         &self.calls
     }
 
+    /// Wakes whoever waits for file descriptors that are ready. Returns how many there were.
+    pub(super) fn dispatch_fds(&self) -> usize {
+        let events = self.reactor.get().map_or(0, |(reactor, _)| reactor.dispatch());
+        self.counters.fd_events.add(events as u64);
+        events
+    }
+
     /// Whether nested event loops run this executor.
     pub(crate) fn is_nested(&self) -> bool {
         self.bell.is_nested()
@@ -344,10 +351,7 @@ struct FdEvents;
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
         let Some(core) = current::find(number) else { return Context::notify_main_loop() };
-        let Some((reactor, _)) = core.reactor.get() else { return };
-        let events = reactor.dispatch();
-        core.counters.fd_events.add(events as u64);
-        if events > 0 {
+        if core.dispatch_fds() > 0 {
             core.run_slice();
         }
     }

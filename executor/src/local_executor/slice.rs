@@ -40,6 +40,7 @@ impl Core {
                     self.run_task(running, cancelled);
                     polls += 1;
                     if !left.spend() {
+                        self.look_beyond();
                         break;
                     }
                 }
@@ -48,6 +49,14 @@ impl Core {
             }
         }
         self.counters().polls.add(polls);
+    }
+
+    /// Looks at file descriptors and timers, because the loop may not: the ring for what is left of the queue
+    /// makes its next pass one that does not sleep, and in such a pass `aio_poll` up to QEMU 10 asks neither the
+    /// kernel nor a handler, if every handler has an `io_poll`. A task that is always ready would starve them.
+    fn look_beyond(&self) {
+        self.dispatch_fds();
+        self.fire_due();
     }
 
     /// Serves what other threads asked for. Returns how many requests there were.

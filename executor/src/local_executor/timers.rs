@@ -103,6 +103,19 @@ impl Core {
         slot.timer.get_or_init(new).arm_at(deadline);
     }
 
+    /// Wakes whoever waits for a time that has come, without the loop. Its timer fires once for nothing.
+    pub(super) fn fire_due(&self) {
+        for (slot, clock) in self.loop_timers().slots.iter().zip(CLOCKS) {
+            let armed_for = slot.armed_for.get();
+            if armed_for != NOT_ARMED && armed_for <= clock.now() {
+                slot.armed_for.set(NOT_ARMED);
+                self.timers_changed();
+                let fired = self.timers().fire(clock, clock.now());
+                self.counters().timers.add(fired as u64);
+            }
+        }
+    }
+
     fn fired(self: &Rc<Self>, index: usize) {
         let slot = &self.loop_timers().slots[index];
         slot.armed_for.set(NOT_ARMED);
