@@ -106,7 +106,10 @@ impl fmt::Debug for Home {
     }
 }
 
+/// Size classes are this far apart, and each is as much larger than a multiple of it as what malloc's blocks
+/// lose to their headers.
 const CLASS: usize = 16;
+const OFFSET: usize = 8;
 const CLASSES: usize = 33;
 /// Blocks kept for reuse in each size class.
 const KEEP: usize = 4096;
@@ -130,12 +133,15 @@ struct FreeBlock {
 
 /// The layout that a block for `layout` really has, and its class if it can be kept.
 fn block_layout(layout: Layout) -> (Layout, Option<usize>) {
-    let class = layout.size().div_ceil(CLASS);
+    let class = layout.size().saturating_sub(OFFSET).div_ceil(CLASS);
     if class >= CLASSES || layout.align() > CLASS {
         return (layout, None);
     }
-    let block = Layout::from_size_align(class * CLASS, CLASS).expect("small sizes are valid");
-    (block, Some(class))
+    (class_layout(class), Some(class))
+}
+
+fn class_layout(class: usize) -> Layout {
+    Layout::from_size_align(class * CLASS + OFFSET, CLASS).expect("small sizes are valid")
 }
 
 impl Pool {
@@ -207,7 +213,7 @@ pub(crate) fn close_pool(home: &Arc<Home>) {
     home.pool.closed.set(true);
     for class in 0..CLASSES {
         while let Some(block) = home.pool.take(class) {
-            let layout = Layout::from_size_align(class * CLASS, CLASS).expect("small and valid");
+            let layout = class_layout(class);
             // SAFETY: kept blocks were allocated with this layout and are unused.
             unsafe { dealloc(block.as_ptr(), layout) };
             // SAFETY: each block counts as a reference, by `Arc::into_raw` in `allocate`.

@@ -212,7 +212,7 @@ impl fmt::Debug for LocalExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalExecutor")
             .field("context", self.core.context())
-            .field("tasks", &self.core.table().len())
+            .field("tasks", &self.core.counters().snapshot().live)
             .finish()
     }
 }

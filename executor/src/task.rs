@@ -40,6 +40,7 @@
 
 mod cell;
 mod join;
+mod joiner;
 mod lost;
 mod running;
 mod state;

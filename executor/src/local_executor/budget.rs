@@ -25,7 +25,7 @@ impl Default for Budget {
     }
 }
 
-/// Polls between two looks at the clock: the clock costs as much as four polls.
+/// Polls between two looks at the clock, which costs as much as four polls, and at what other threads want.
 const STRIDE: u32 = 16;
 
 /// What is left of a budget.
@@ -45,26 +45,23 @@ impl Budget {
 }
 
 impl Left {
-    /// Takes one poll off the budget. Returns whether there is more.
+    /// How many polls to make before the clock and other threads are looked at again. At least 1.
     #[inline]
-    pub(super) fn spend(&mut self) -> bool {
-        self.polls -= 1;
-        if self.polls % STRIDE == 0 {
-            return self.polls > 0 && !self.is_late();
-        }
-        true
+    pub(super) fn batch(&self) -> u32 {
+        self.polls.min(STRIDE)
     }
 
-    /// Most runs are over before this is asked, and pay nothing for the clock.
+    /// Takes polls off the budget. Returns whether it is spent.
+    #[inline]
+    pub(super) fn spend(&mut self, polls: u32) -> bool {
+        self.polls -= polls;
+        // Most runs are over before they have made so many, and pay nothing for the clock.
+        self.polls == 0 || (polls == STRIDE && self.is_late())
+    }
+
     #[cold]
     fn is_late(&mut self) -> bool {
         let now = Clock::Realtime.now();
         now >= *self.until.get_or_insert(now.saturating_add(self.time))
-    }
-
-    /// Whether it is time to look at what other threads want, in the middle of a run.
-    #[inline]
-    pub(super) fn look_around(&self) -> bool {
-        self.polls % STRIDE == STRIDE - 1
     }
 }

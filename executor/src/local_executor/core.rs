@@ -68,7 +68,7 @@ impl Core {
             home: Home::new(bell.for_home()),
             bell,
             calls: Calls::default(),
-            table: Arc::default(),
+            table: TaskTable::new(),
             counters: Arc::default(),
             timers: Arc::new(TimerQueue::new()),
             loop_timers: LoopTimers::new(),
@@ -136,7 +136,7 @@ impl Core {
     }
 
     pub(crate) fn probe(&self) -> Probe {
-        Probe::new(Arc::clone(&self.table), Arc::clone(&self.counters))
+        Probe::new(Arc::clone(&self.home), Arc::clone(&self.table), Arc::clone(&self.counters))
     }
 
     /// The fd reactor, made on first use: its epoll instance is one fd in our event loop.
@@ -178,15 +178,11 @@ impl Core {
         label: TaskLabel,
         future: F,
     ) -> JoinHandle<F::Output> {
-        let mut spawned = None;
-        self.table.insert(label, |key| {
-            let (task, handle) = task::spawn(&self.home, key, future);
-            spawned = Some((task.clone(), handle));
-            task
-        });
-        self.counters.spawned.add(1);
-        let (task, handle) = spawned.expect("`insert` calls its argument");
+        let place = self.table.vacant();
+        let (task, handle) = task::spawn(&self.home, place, future);
         task.enqueue_first();
+        self.table.enter(place, label, task);
+        self.counters.spawned.add(1);
         if self.is_closed() {
             self.cancel_repeatedly();
         }
@@ -235,8 +231,7 @@ impl Core {
         let before = borrows::live();
         let polled = {
             let _entered = current::enter(self);
-            let _in_poll = current::enter_poll(None);
-            poll()
+            current::polling(|_| poll())
         };
         assert!(
             polled.is_ready() || !borrows::live().since(before),
@@ -273,7 +268,7 @@ impl Core {
 
     /// Cancels every task and drops the futures, all but those that are on the stack. Returns how many.
     fn cancel_all(self: &Rc<Self>) -> usize {
-        let tasks = self.table.all();
+        let tasks = self.table.tasks(None);
         for task in &tasks {
             task.cancel();
         }
