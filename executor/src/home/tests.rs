@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Doorbell, Home, KEEP, allocate, close_pool, free};
+use super::{Block, Doorbell, Home, KEEP, allocate, close_pool, free};
 use crate::inbox::Job;
 
 #[derive(Clone, Default)]
@@ -23,12 +23,12 @@ fn home() -> (Arc<Home>, Counting) {
     (Home::new(Box::new(bell.clone())), bell)
 }
 
-fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, 8).unwrap()
+fn layout(size: usize) -> Block {
+    Block::of(Layout::from_size_align(size, 8).unwrap())
 }
 
 /// Frees what `allocate` gave for this very home and layout.
-fn give_back(home: &Home, block: NonNull<u8>, layout: Layout) {
+fn give_back(home: &Home, block: NonNull<u8>, layout: Block) {
     // SAFETY: the tests below use each block once, with its own home and layout.
     unsafe { free(NonNull::from(home), block, layout) }
 }
@@ -98,7 +98,7 @@ fn a_block_keeps_its_home_alive_and_may_be_freed_on_another_thread() {
 #[test]
 fn large_and_strictly_aligned_blocks_go_back_to_the_allocator() {
     let (home, _bell) = home();
-    for layout in [layout(100_000), Layout::from_size_align(64, 64).unwrap()] {
+    for layout in [layout(100_000), Block::of(Layout::from_size_align(64, 64).unwrap())] {
         let block = allocate(&home, layout);
         assert_eq!(block.as_ptr() as usize % layout.align(), 0);
         give_back(&home, block, layout);

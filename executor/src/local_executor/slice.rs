@@ -92,25 +92,16 @@ impl Core {
         }
         match polled {
             Polled::Pending if !self.is_closed() => return running.suspend(),
+            Polled::Pending => self.cancel(running),
             Polled::Ready => {
                 running.succeed();
                 self.finish(running);
             }
-            other => self.end_unready(running, other),
+            Polled::Panicked(payload) => self.fail(running, *payload),
+            Polled::Emptied(payload) => self.fail_without_future(running, *payload),
         }
         // Destructors ran; what they leaked is not the next task's.
         borrows.begin_again();
-    }
-
-    /// Ends a task that has no output.
-    #[cold]
-    fn end_unready(&self, running: Running, polled: Polled) {
-        match polled {
-            Polled::Pending => self.cancel(running),
-            Polled::Panicked(payload) => self.fail(running, *payload),
-            Polled::Emptied(payload) => self.fail_without_future(running, *payload),
-            Polled::Ready => unreachable!("it has an output"),
-        }
     }
 
     /// Drops the future of a cancelled task.

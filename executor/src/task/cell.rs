@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use super::join::{JoinError, JoinHandle, join_handle};
 use super::joiner::{Joiner, JoinerSlot};
 use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
-use crate::home::{self, Home};
+use crate::home::{self, Block, Home};
 use crate::inbox::{Node, NodeVTable, Pushed};
 use crate::task_table::Place;
 
@@ -45,7 +45,7 @@ pub(crate) struct Header {
 pub(super) struct VTable {
     /// First, so that a pointer to it is a pointer to the whole, [header-first].
     node: NodeVTable,
-    layout: Layout,
+    block: Block,
     /// The stage's place in the cell: that of the output, too.
     pub(super) stage: usize,
     pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Polled,
@@ -95,7 +95,7 @@ pub(crate) fn spawn<F: Future + 'static>(
     future: F,
 ) -> (TaskRef, JoinHandle<F::Output>) {
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
-    let cell = home::allocate(home, Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
+    let cell = home::allocate(home, VTables::<F>::BLOCK).cast::<TaskCell<F>>();
     let header = Header {
         // SAFETY: a promoted constant is static.
         node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
@@ -118,9 +118,11 @@ pub(crate) fn spawn<F: Future + 'static>(
 struct VTables<F>(PhantomData<F>);
 
 impl<F: Future + 'static> VTables<F> {
+    const BLOCK: Block = Block::of(Layout::new::<TaskCell<F>>());
+
     const TASK: VTable = VTable {
         node: NodeVTable { run: serve_post, discard: discard_post },
-        layout: Layout::new::<TaskCell<F>>(),
+        block: Self::BLOCK,
         stage: mem::offset_of!(TaskCell<F>, stage),
         poll: Self::poll,
         drop_future: Self::drop_future,
@@ -420,11 +422,11 @@ pub(super) fn enqueue(header: NonNull<Header>) {
 pub(super) unsafe fn free(header: NonNull<Header>) {
     // SAFETY: alive until the end of this function.
     let shared = unsafe { header.as_ref() };
-    let (home, layout) = (shared.home, vtable(shared).layout);
+    let (home, block) = (shared.home, vtable(shared).block);
     let joiner = shared.joiner.take();
     // SAFETY: allocated by `spawn` for this home and layout; the stage is empty, since the result is
     // taken or dropped before the handle's reference goes, and so is the waker's slot now.
-    unsafe { home::free(home, header.cast(), layout) };
+    unsafe { home::free(home, header.cast(), block) };
     drop(joiner);
 }
 
