@@ -19,6 +19,7 @@ mod budget;
 mod calls;
 mod core;
 mod doorbell;
+mod foresight;
 mod slice;
 mod timers;
 

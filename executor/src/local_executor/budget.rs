@@ -32,6 +32,8 @@ const STRIDE: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Left {
     polls: u32,
+    /// Polls until the next look at the clock.
+    look: u32,
     time: i64,
     /// When the time is spent. Not known before the clock was read for the first time.
     until: Option<i64>,
@@ -40,7 +42,7 @@ pub(super) struct Left {
 impl Budget {
     pub(super) fn start(self) -> Left {
         let time = i64::try_from(self.time.as_nanos()).unwrap_or(i64::MAX);
-        Left { polls: self.polls.max(1), time, until: None }
+        Left { polls: self.polls.max(1), look: STRIDE, time, until: None }
     }
 }
 
@@ -48,19 +50,21 @@ impl Left {
     /// How many polls to make before the clock and other threads are looked at again. At least 1.
     #[inline]
     pub(super) fn batch(&self) -> u32 {
-        self.polls.min(STRIDE)
+        self.polls.min(self.look)
     }
 
-    /// Takes polls off the budget. Returns whether it is spent.
+    /// Takes polls off the budget, no more than the batch. Returns whether it is spent.
     #[inline]
     pub(super) fn spend(&mut self, polls: u32) -> bool {
         self.polls -= polls;
-        // Most runs are over before they have made so many, and pay nothing for the clock.
-        self.polls == 0 || (polls == STRIDE && self.is_late())
+        self.look -= polls;
+        // Most runs are over before the look, and pay nothing for the clock.
+        self.polls == 0 || (self.look == 0 && self.is_late())
     }
 
     #[cold]
     fn is_late(&mut self) -> bool {
+        self.look = STRIDE;
         let now = Clock::Realtime.now();
         now >= *self.until.get_or_insert(now.saturating_add(self.time))
     }

@@ -15,6 +15,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use super::budget::Budget;
 use super::calls::Calls;
 use super::doorbell::Bell;
+use super::foresight::Foresight;
 use super::timers::LoopTimers;
 use crate::aio::context::Context;
 use crate::aio::fd_handler::{FdHandler, OnReadable};
@@ -40,6 +41,7 @@ pub(crate) struct Core {
     timers: Arc<TimerQueue>,
     loop_timers: LoopTimers,
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
+    foresight: Foresight,
     budget: Cell<Budget>,
     closed: Cell<bool>,
     /// Whether `cancel_repeatedly` is on the stack.
@@ -73,6 +75,7 @@ impl Core {
             timers: Arc::new(TimerQueue::new()),
             loop_timers: LoopTimers::new(),
             reactor: OnceCell::new(),
+            foresight: Foresight::default(),
             budget: Cell::default(),
             closed: Cell::new(false),
             cancelling: Cell::new(false),
@@ -152,6 +155,25 @@ impl Core {
             reactor.close();
         }
         Ok(Arc::clone(reactor))
+    }
+
+    /// Wakes whoever waits for fds that are ready. Returns how many events there were.
+    fn dispatch_fds(&self) -> usize {
+        let Some((reactor, _)) = self.reactor.get() else { return 0 };
+        let events = reactor.dispatch();
+        self.counters.fd_events.add(events as u64);
+        events
+    }
+
+    /// The same at the end of a run, if that is likely to find something.
+    #[inline]
+    pub(super) fn dispatch_fds_early(&self) -> bool {
+        if self.reactor.get().is_none() || !self.foresight.asks() {
+            return false;
+        }
+        let found = self.dispatch_fds() > 0;
+        self.foresight.learn(found);
+        found
     }
 
     pub(crate) fn new_id(&self) -> u64 {
@@ -339,10 +361,7 @@ struct FdEvents;
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
         let Some(core) = current::find(number) else { return Context::notify_main_loop() };
-        let Some((reactor, _)) = core.reactor.get() else { return };
-        let events = reactor.dispatch();
-        core.counters.fd_events.add(events as u64);
-        if events > 0 {
+        if core.dispatch_fds() > 0 {
             core.run_slice();
         }
     }

@@ -34,10 +34,16 @@ impl Core {
             let batch = left.batch();
             let ran = self.run_batch(batch);
             self.counters().polls.add(u64::from(ran));
-            if left.spend(ran) || (self.serve_requests() == 0 && ran < batch) {
+            if left.spend(ran) || !self.has_more(ran == batch) {
                 break;
             }
         }
+    }
+
+    /// Looks at what others want. Returns whether there may be tasks to poll.
+    #[inline]
+    fn has_more(&self, queued: bool) -> bool {
+        self.serve_requests() > 0 || queued || self.dispatch_fds_early()
     }
 
     /// Polls up to `most` ready tasks. Returns how many.
