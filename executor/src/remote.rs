@@ -97,7 +97,10 @@ pub(crate) fn pair<T>() -> (Errand<T>, Remote<T>) {
     let ends =
         Ends { result: None, finished: false, abandoned: false, awaiting: None, working: None };
     let slot = Arc::new(Slot { cancelled: AtomicBool::new(false), ends: Mutex::new(ends) });
-    (Errand { slot: Arc::clone(&slot), done: false }, Remote { slot, detached: false, seen: Seen::Nothing })
+    (
+        Errand { slot: Arc::clone(&slot), done: false },
+        Remote { slot, detached: false, seen: Seen::Nothing },
+    )
 }
 
 impl<T> Errand<T> {

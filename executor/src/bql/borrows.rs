@@ -195,11 +195,7 @@ impl Register {
     }
 
     fn live(&self) -> Live {
-        Live {
-            used: self.used.get(),
-            unnamed: self.unnamed.get(),
-            serial: self.serial.get(),
-        }
+        Live { used: self.used.get(), unnamed: self.unnamed.get(), serial: self.serial.get() }
     }
 
     const fn new() -> Self {

@@ -58,6 +58,10 @@ mod tests {
         assert!(foresight.asks());
         foresight.learn(true);
         foresight.learn(false);
-        assert_eq!((0..100).position(|_| foresight.asks()), Some(RESTS.0 as usize), "it is forgotten");
+        assert_eq!(
+            (0..100).position(|_| foresight.asks()),
+            Some(RESTS.0 as usize),
+            "it is forgotten"
+        );
     }
 }

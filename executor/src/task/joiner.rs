@@ -62,12 +62,13 @@ impl JoinerSlot {
 
     fn foreign(&self) -> Option<&Waker> {
         let known = self.0.get();
-        if known.addr() & FOREIGN == 0 {
+        if known as usize & FOREIGN == 0 {
             return None;
         }
-        // SAFETY: [joiner-tagged]: the tag says that it is a box, which only `replace` takes away; the
-        // borrow ends before anything can.
-        Some(unsafe { &*known.byte_sub(FOREIGN).cast::<Waker>() })
+        let waker = known.wrapping_byte_sub(FOREIGN).cast::<Waker>();
+        // SAFETY: [joiner-tagged]: the tag says that it is a box, which only `replace` and `take` take away;
+        // the borrow ends before anything can.
+        Some(unsafe { &*waker })
     }
 
     /// Returns who waited before.
@@ -95,7 +96,7 @@ fn unpack(word: *const ()) -> Option<Joiner> {
     if word.is_null() {
         return None;
     }
-    if word.addr() & FOREIGN == 0 {
+    if word as usize & FOREIGN == 0 {
         // SAFETY: [joiner-tagged]: `replace` stored a reference, which is the caller's now.
         return Some(Joiner::Task(unsafe { TaskRef::from_raw(word) }));
     }

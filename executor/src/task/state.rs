@@ -283,7 +283,10 @@ impl State {
     ///
     /// Most tasks never leave their thread, and end without an atomic read-modify-write.
     pub(crate) fn merge(&self) -> AfterDrop {
-        debug_assert!(self.has(COMPLETE) && !self.has(MERGED | SOLE), "merged once, after completion");
+        debug_assert!(
+            self.has(COMPLETE) && !self.has(MERGED | SOLE),
+            "merged once, after completion"
+        );
         let rest = self.local_share() - 1;
         // Acquire: pairs with the Release of the droppers, as there.
         if rest <= 1 && self.remote.load(Ordering::Acquire) == 0 {

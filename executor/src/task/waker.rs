@@ -39,7 +39,7 @@ pub(super) fn borrowed(header: *const ()) -> Borrowed {
 pub(super) fn task_of(waker: &Waker) -> Option<ManuallyDrop<TaskRef>> {
     // SAFETY: [waker-is-ref]: the vtable says that the data are ours; the waker is borrowed by the caller,
     // who uses the answer no longer than it.
-    std::ptr::eq(waker.vtable(), &VTABLE).then(|| unsafe { peek(waker.data()) })
+    std::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| unsafe { peek(waker.data()) })
 }
 
 /// The waker's reference, for as long as the caller does not give it up.
