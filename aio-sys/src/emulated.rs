@@ -18,13 +18,15 @@
 //! Not here: `GLib` sources, icount and replay, the thread pool, RCU.
 //!
 //! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
-//! `main_loop`, `iothread`, `wait`.
+//! `main_loop`, `iothread`, `wait`, `coroutine`.
 
 mod bottom_half;
 mod bql;
 mod busy_poll;
 mod clock;
 mod context;
+#[cfg(feature = "coroutine")]
+mod coroutine;
 mod current;
 mod doorbell;
 mod error;
@@ -49,6 +51,17 @@ pub use busy_poll::aio_context_set_poll_params;
 pub use clock::{cpu_disable_ticks, cpu_enable_ticks, qemu_clock_get_ns};
 pub use context::{
     aio_context_new, aio_context_ref, aio_context_timer_group, aio_context_unref, aio_notify,
+};
+#[cfg(feature = "coroutine")]
+pub use coroutine::{
+    CO_QUEUE_WAIT_FRONT, aio_co_enter, aio_co_reschedule_self, aio_co_schedule, aio_co_wake,
+    qemu_aio_coroutine_enter, qemu_co_enter_all_impl, qemu_co_enter_next_impl, qemu_co_mutex_init,
+    qemu_co_mutex_lock, qemu_co_mutex_unlock, qemu_co_queue_empty, qemu_co_queue_init,
+    qemu_co_queue_next, qemu_co_queue_restart_all, qemu_co_queue_wait_impl,
+    qemu_co_rwlock_downgrade, qemu_co_rwlock_init, qemu_co_rwlock_rdlock, qemu_co_rwlock_unlock,
+    qemu_co_rwlock_upgrade, qemu_co_rwlock_wrlock, qemu_coroutine_create, qemu_coroutine_enter,
+    qemu_coroutine_enter_if_inactive, qemu_coroutine_entered, qemu_coroutine_get_aio_context,
+    qemu_coroutine_self, qemu_coroutine_yield, qemu_in_coroutine,
 };
 pub use current::{
     forget_current_aio_context, qemu_get_current_aio_context, qemu_in_iothread,
