@@ -121,9 +121,9 @@ fn a_queue_wakes_the_coroutine_that_has_waited_longest_and_the_lock_is_free_mean
         Co::new(move || {
             lock.lock();
             if in_front {
-                queue.wait_in_front(lock)
+                queue.wait_in_front(lock);
             } else {
-                queue.wait(lock)
+                queue.wait(lock);
             }
             trace.log(name);
             lock.unlock();
@@ -154,9 +154,9 @@ fn a_queue_wakes_the_coroutine_that_has_waited_longest_and_the_lock_is_free_mean
 fn user<'a>(lock: &'a RwLock, trace: &'a Trace, name: &'static str, writes: bool) -> Co {
     Co::new(move || {
         if writes {
-            lock.write()
+            lock.write();
         } else {
-            lock.read()
+            lock.read();
         }
         trace.log(name);
         co_yield();
