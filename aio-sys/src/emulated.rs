@@ -9,13 +9,13 @@
 //! and every assertion, as a message that ends the process.
 //!
 //! Different, and allowed by QEMU's rules: one fd monitor (epoll, always); busy polling without
-//! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` are asked from their registration on. The
+//! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` alone are asked from their registration on. The
 //! emulation is a machine that was not started: the guest's clock stands until [`cpu_enable_ticks`] and
 //! [`qemu_clock_enable`]. `main_loop_wait` keeps nanoseconds where `GLib` rounds up to milliseconds.
 //! A blocking `aio_poll` of the iohandler context, which QEMU only does while it shuts down, returns
 //! early while the main context has something ready.
 //!
-//! Not here: `GLib` sources, icount and replay, the thread pool, RCU.
+//! Not here: icount and replay, the thread pool, RCU.
 //!
 //! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
 //! `main_loop`, `iothread`, `wait`, `coroutine`.
@@ -32,6 +32,8 @@ mod doorbell;
 mod error;
 mod event_notifier;
 mod fd;
+#[cfg(feature = "glib")]
+mod g_source;
 mod iothread;
 mod main_loop;
 mod os;
@@ -73,6 +75,8 @@ pub use event_notifier::{
     event_notifier_test_and_clear,
 };
 pub use fd::{aio_set_event_notifier, aio_set_fd_handler, qemu_set_fd_handler};
+#[cfg(feature = "glib")]
+pub use g_source::aio_get_g_source;
 pub use iothread::{
     iothread_by_id, iothread_create, iothread_destroy, iothread_get_aio_context, iothread_get_id,
     iothread_stop, object_ref, object_unref,

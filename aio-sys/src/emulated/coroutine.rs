@@ -87,6 +87,9 @@ struct Coroutine {
     machine: UnsafeCell<ManuallyDrop<Option<Machine>>>,
 }
 
+// Two cache lines.
+const _: () = assert!(size_of::<Coroutine>() == 128);
+
 impl Coroutine {
     const fn new() -> Self {
         Self {
