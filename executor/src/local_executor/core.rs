@@ -40,6 +40,8 @@ pub(crate) struct Core {
     timers: Arc<TimerQueue>,
     loop_timers: LoopTimers,
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
+    /// Whether the loop asks the reactor from userspace, in every pass.
+    reactor_is_asked: Cell<bool>,
     budget: Cell<Budget>,
     closed: Cell<bool>,
     /// Whether `cancel_repeatedly` is on the stack.
@@ -73,6 +75,7 @@ impl Core {
             timers: Arc::new(TimerQueue::new()),
             loop_timers: LoopTimers::new(),
             reactor: OnceCell::new(),
+            reactor_is_asked: Cell::new(false),
             budget: Cell::default(),
             closed: Cell::new(false),
             cancelling: Cell::new(false),
@@ -152,6 +155,14 @@ impl Core {
             reactor.close();
         }
         Ok(Arc::clone(reactor))
+    }
+
+    /// Looks at the fds, if the loop may not: while a loop does not sleep, it asks a handler that it can ask
+    /// from userspace only once that has been ready, and the kernel not at all.
+    pub(super) fn look_at_fds(&self) {
+        if let Some((reactor, _)) = self.reactor.get().filter(|_| !self.reactor_is_asked.get()) {
+            self.counters.fd_events.add(reactor.dispatch() as u64);
+        }
     }
 
     pub(crate) fn new_id(&self) -> u64 {
@@ -353,7 +364,9 @@ impl OnReadable for FdEvents {
     }
 
     fn poll(number: usize) -> bool {
-        let core = current::find(number);
-        core.is_some_and(|core| core.reactor.get().is_some_and(|(reactor, _)| reactor.peek()))
+        current::find(number).is_some_and(|core| {
+            core.reactor_is_asked.set(true);
+            core.reactor.get().is_some_and(|(reactor, _)| reactor.peek())
+        })
     }
 }

@@ -40,6 +40,8 @@ impl Core {
                     self.run_task(running, cancelled);
                     polls += 1;
                     if !left.spend() {
+                        self.look_at_fds();
+                        self.look_at_timers();
                         break;
                     }
                 }
