@@ -100,7 +100,10 @@ impl Face {
 /// As `GLib` calls it, for a source of this module; `timeout_ms` is writable.
 unsafe extern "C" fn prepare(source: *mut GSource, timeout_ms: *mut c_int) -> gboolean {
     // SAFETY: the caller's promise.
-    let timeout_ns = poll::prepare(unsafe { Face::of(source) }.context());
+    let face = unsafe { Face::of(source) };
+    // What the last check found and nobody dispatched is found again.
+    face.ready = None;
+    let timeout_ns = poll::prepare(face.context());
     // SAFETY: the caller's promise.
     unsafe { timeout_ms.write(to_ms(timeout_ns)) };
     gboolean::from(timeout_ns == 0)
