@@ -23,6 +23,7 @@ use crate::types::{
     QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerListGroup,
 };
 
+pub use crate::types::{Coroutine, CoroutineEntry};
 pub use monitor::{
     ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,
     ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, Monitor,
@@ -32,10 +33,10 @@ pub use monitor::{
     qobject_from_json, qobject_to_json,
 };
 pub use system::{
-    Coroutine, CoroutineEntry, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule,
-    plugin_version, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
-    qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
-    stay_loaded, timerlist_run_timers,
+    Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule, plugin_version,
+    qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self, qemu_coroutine_yield,
+    qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action, stay_loaded,
+    timerlist_run_timers,
 };
 pub use versioned::{
     Version, aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler,

@@ -42,6 +42,8 @@ pub(crate) struct Core {
     loop_timers: LoopTimers,
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
     foresight: Foresight,
+    /// Whether the loop asks the reactor from userspace, in every pass.
+    reactor_is_asked: Cell<bool>,
     budget: Cell<Budget>,
     closed: Cell<bool>,
     /// Whether `cancel_repeatedly` is on the stack.
@@ -76,6 +78,7 @@ impl Core {
             loop_timers: LoopTimers::new(),
             reactor: OnceCell::new(),
             foresight: Foresight::default(),
+            reactor_is_asked: Cell::new(false),
             budget: Cell::default(),
             closed: Cell::new(false),
             cancelling: Cell::new(false),
@@ -174,6 +177,14 @@ impl Core {
         let found = self.dispatch_fds() > 0;
         self.foresight.learn(found);
         found
+    }
+
+    /// Looks at the fds, if the loop may not: while a loop does not sleep, it asks a handler that it can ask
+    /// from userspace only once that has been ready, and the kernel not at all.
+    pub(super) fn look_at_fds(&self) {
+        if !self.reactor_is_asked.get() {
+            self.dispatch_fds();
+        }
     }
 
     pub(crate) fn new_id(&self) -> u64 {
@@ -367,7 +378,9 @@ impl OnReadable for FdEvents {
     }
 
     fn poll(number: usize) -> bool {
-        let core = current::find(number);
-        core.is_some_and(|core| core.reactor.get().is_some_and(|(reactor, _)| reactor.peek()))
+        current::find(number).is_some_and(|core| {
+            core.reactor_is_asked.set(true);
+            core.reactor.get().is_some_and(|(reactor, _)| reactor.peek())
+        })
     }
 }

@@ -34,7 +34,12 @@ impl Core {
             let batch = left.batch();
             let ran = self.run_batch(batch);
             self.counters().polls.add(u64::from(ran));
-            if left.spend(ran) || !self.has_more(ran == batch) {
+            if left.spend(ran) {
+                self.look_at_fds();
+                self.look_at_timers();
+                break;
+            }
+            if !self.has_more(ran == batch) {
                 break;
             }
         }
