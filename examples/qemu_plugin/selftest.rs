@@ -6,6 +6,8 @@
 //!
 //! Threads: said at each.
 
+mod coroutine;
+
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +29,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.command::<NestedSleep, _>(nested_sleep);
     registry.command::<IothreadSleep, _>(iothread_sleep);
     registry.command::<ForeignDispatch, _>(foreign_dispatch);
+    coroutine::register(registry);
 }
 
 /// A short time, for clocks that must be seen to go on.
