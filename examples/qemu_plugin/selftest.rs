@@ -7,6 +7,7 @@
 //! Threads: said at each.
 
 mod coroutine;
+mod figures;
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
@@ -30,6 +31,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.command::<IothreadSleep, _>(iothread_sleep);
     registry.command::<ForeignDispatch, _>(foreign_dispatch);
     coroutine::register(registry);
+    figures::register(registry);
 }
 
 /// A short time, for clocks that must be seen to go on.
