@@ -11,7 +11,9 @@ mod qemu;
 
 use std::path::Path;
 
-use qemu::{Qemu, with_each_qemu};
+use common::wait_until;
+use nix::sys::signal::Signal;
+use qemu::{Qemu, error, with_each_qemu};
 use serde_json::{Value, json};
 
 /// A QEMU with two iothreads.
@@ -54,6 +56,46 @@ fn a_task_hops_100_000_times_between_the_main_loop_and_two_iothreads() {
 #[test]
 fn a_c_coroutine_drives_a_migratable_task_from_thread_to_thread() {
     hop("coroutine", 10_000);
+}
+
+/// Starts a journey that nobody lives to see the end of.
+fn hop_for_ever(qemu: &Qemu, driver: &str) -> qemu::Monitor {
+    let (mut traveller, mut observer) = (qemu.first(), qemu.ours());
+    let arguments = json!({ "iothreads": ["io0", "io1"], "hops": u32::MAX / 2, "driver": driver });
+    traveller.send("x-selftest-hops", &arguments);
+    wait_until("the command runs", || observer.tasks_of("x-selftest-hops").len() == 1);
+    // It travels when this has been there and back a few times.
+    let few = json!({ "iothreads": ["io0", "io1"], "hops": 30, "driver": driver });
+    observer.ok("x-selftest-hops", &few);
+    traveller
+}
+
+#[test]
+fn qemu_ends_while_a_task_or_a_coroutine_is_on_its_way() {
+    with_each_qemu(|program| {
+        for driver in ["task", "coroutine"] {
+            let qemu = start(program, "");
+            let mut traveller = hop_for_ever(&qemu, driver);
+            qemu.signal(Signal::SIGTERM);
+            assert_eq!(traveller.receive(), error("The command was cancelled"));
+            qemu.expect_success();
+        }
+    });
+}
+
+#[test]
+fn coroutines_of_the_main_context_go_on_in_whichever_thread_runs_it() {
+    with_each_qemu(|program| {
+        let qemu = start(program, "");
+        let mut ours = qemu.ours();
+        for name in ["x-selftest-call-coroutine", "x-selftest-wait-in-coroutine"] {
+            let request = json!({ "request": { "execute": name } });
+            let reply = ours.ok("x-selftest-foreign-dispatch", &request);
+            assert!(reply.get("return").is_some(), "{name}: {reply}");
+        }
+        qemu.first().ok("quit", &json!({}));
+        qemu.expect_success();
+    });
 }
 
 #[test]
