@@ -18,9 +18,7 @@ use executor::clock::Clock;
 use executor::host::coroutine::{call, spawn_migratable};
 use executor::qmp::{Command, Coroutine, Error, Registry};
 use executor::time::sleep_on;
-use executor::{
-    InCoroutine, IoContext, IoCx, IoThread, JoinError, MainCx, MainHandle, Migratable, Remote,
-};
+use executor::{InCoroutine, IoContext, IoCx, IoThread, MainCx, MainHandle, Migratable, Remote};
 use nix::unistd::{Pid, getpid, gettid};
 use serde::{Deserialize, Serialize};
 
@@ -206,7 +204,8 @@ impl Command for PanicInCoroutine {
     type Ret = Vec<String>;
 }
 
-/// Returns the errors of coroutines that panic: after a sleep, and in a task that they drive, elsewhere.
+/// Returns the errors of coroutines that panic: after a sleep, in a task that they drive, elsewhere, and because they
+/// would yield with a borrow.
 async fn panic_in_coroutine(cx: &MainCx, (): ()) -> Result<Vec<String>, Error> {
     let called: Remote<()> = call(cx, |co| {
         co_sleep(co, SHORT);
@@ -217,8 +216,17 @@ async fn panic_in_coroutine(cx: &MainCx, (): ()) -> Result<Vec<String>, Error> {
         m.reschedule_to(&stop.io).await;
         panic!("a panic far from home")
     });
-    let message = |error: JoinError| error.to_string();
-    Ok(vec![called.await.map_err(message).unwrap_err(), driven.await.map_err(message).unwrap_err()])
+    let borrowing = call(cx, |co| {
+        static CELL: BqlRefCell<()> = BqlRefCell::new(());
+        let _borrowed = CELL.borrow_ambient();
+        // SAFETY: the frames keep nothing that depends on the thread but for the borrow, which is what is tested.
+        unsafe { co.wait(std::future::pending()) }
+    });
+    let mut messages = Vec::new();
+    for remote in [called, driven, borrowing] {
+        messages.push(remote.await.expect_err("it panics").to_string());
+    }
+    Ok(messages)
 }
 
 struct DropCoroutine;
