@@ -33,10 +33,11 @@ pub use monitor::{
     qobject_from_json, qobject_to_json,
 };
 pub use system::{
-    Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule, plugin_version,
-    qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self, qemu_coroutine_yield,
-    qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action, stay_loaded,
-    timerlist_run_timers,
+    Notifier, QemuCoSleep, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_reschedule_self,
+    aio_co_schedule, plugin_version, qemu_co_sleep_ns_wakeable, qemu_coroutine_create,
+    qemu_coroutine_enter, qemu_coroutine_get_aio_context, qemu_coroutine_self,
+    qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
+    stay_loaded, timerlist_run_timers,
 };
 pub use versioned::{
     Version, aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler,

@@ -275,6 +275,18 @@ impl Core {
         polled
     }
 
+    /// Polls a future that somebody else drives, as if it were in this executor: timers and descriptors
+    /// that it asks for are served here.
+    #[cfg(feature = "host")]
+    pub(crate) fn poll_guest<T>(self: &Rc<Self>, poll: impl FnOnce() -> T) -> T {
+        let polled = {
+            let _entered = current::enter(self);
+            current::polling(|_| poll())
+        };
+        self.arm_timers();
+        polled
+    }
+
     pub(crate) fn shutdown(self: &Rc<Self>) -> Vec<TaskLabel> {
         if self.is_closed() {
             return Vec::new();
