@@ -12,7 +12,8 @@
 //! Threads: [`attach`] in the main loop's. QEMU runs coroutine commands in any thread that holds the lock;
 //! `command` brings them home.
 //!
-//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `self_test`, `shutdown` → here.
+//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `block` → `shutdown` → here;
+//! `self_test` → here.
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use crate::current;
 use crate::cx::{MainCx, NoCoroutine};
 use crate::main_loop;
 
+pub mod block;
 #[cfg(feature = "qmp")]
 mod builtin;
 #[cfg(feature = "qmp")]
