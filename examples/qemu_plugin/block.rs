@@ -112,10 +112,20 @@ impl Disk {
         Ok(offset..offset + length)
     }
 
-    /// The error of a read that failed.
-    fn refused(&self, offset: u64, error: &BlockError) -> Error {
+    /// The error of a read that failed. QEMU has the same number for a broken disk and for one that was
+    /// resized to less.
+    async fn refused(&self, cx: &MainCx, offset: u64, error: &BlockError) -> Error {
         let name = self.name.as_str();
-        Error::generic(format!("Could not read '{name}' at offset {offset}: {error}"))
+        let what = format!("Could not read '{name}' at offset {offset}");
+        let backend = self.backend.clone();
+        let length = cx.run_in_bh(move |nc| backend.length(nc)).await;
+        match length {
+            Ok(Ok(length)) if length < self.length => {
+                let was = self.length;
+                Error::generic(format!("{what}: it has shrunk from {was} to {length} bytes"))
+            }
+            _ => Error::generic(format!("{what}: {error}")),
+        }
     }
 }
 

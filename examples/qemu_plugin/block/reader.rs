@@ -48,7 +48,10 @@ impl<'d> Blocks<'d> {
             self.read_ahead(cx).await;
         }
         let (offset, read) = self.reads.pop_front()?;
-        Some(read.await.map_err(|error| self.disk.refused(offset, &error)))
+        match read.await {
+            Ok(block) => Some(Ok(block)),
+            Err(error) => Some(Err(self.disk.refused(cx, offset, &error).await)),
+        }
     }
 
     /// Takes a buffer back, to read into it again.

@@ -68,6 +68,9 @@ pub enum BlockName<'a> {
 /// of the node's removal: until it is gone QEMU answers `blockdev-del` with "is in use". Dropping it
 /// lets the node go soon, in a bottom half of the main loop, once its last read has ended;
 /// [`close`](Self::close) lets it go now, which is what a command wants before it replies.
+///
+/// Counted: a clone is another handle on the same user.
+#[derive(Clone)]
 pub struct BlockBackend {
     user: Arc<User>,
 }
@@ -124,8 +127,8 @@ impl BlockBackend {
 
     /// Waits for the reads that were dropped under way, in a nested event loop, and lets the node go.
     ///
-    /// What a drained section of somebody else's holds back is not waited for; then the node goes as it
-    /// does when the backend is dropped.
+    /// What a drained section of somebody else's holds back is not waited for; then, or if there are clones,
+    /// the node goes with the last of them, as when the backend is dropped.
     pub fn close(self, nc: &mut NoCoroutine) {
         self.user.drain(nc);
         if let Some(mut user) = Arc::into_inner(self.user) {
