@@ -26,9 +26,10 @@ use crate::types::{
 
 pub use block::{
     BLK_PERM_ALL, BLK_PERM_CONSISTENT_READ, BdrvRequestFlags, BlockAIOCB, BlockBackend,
-    BlockCompletionFunc, BlockDriverState, BlockPermissions, IoVec, QEMUIOVector,
-    bdrv_get_aio_context, bdrv_lookup_bs, blk_aio_preadv, blk_drain, blk_get_aio_context,
-    blk_getlength, blk_new_with_bs, blk_set_allow_aio_context_change, blk_unref,
+    BlockCompletionFunc, BlockDevOps, BlockDriverState, BlockPermissions, DrainCallback, IoVec,
+    QEMUIOVector, bdrv_get_aio_context, bdrv_lookup_bs, blk_aio_preadv, blk_dec_in_flight,
+    blk_drain, blk_get_aio_context, blk_getlength, blk_inc_in_flight, blk_new_with_bs,
+    blk_set_allow_aio_context_change, blk_set_dev_ops, blk_set_disable_request_queuing, blk_unref,
     qemu_iovec_init_external,
 };
 pub use monitor::{
@@ -48,7 +49,7 @@ pub use system::{
 pub use versioned::{
     Version, aio_context_acquire, aio_context_release, aio_context_set_poll_params,
     aio_set_event_notifier, aio_set_fd_handler, bql_block_unlock, bql_lock_impl, bql_locked,
-    bql_unlock, context_has_lock, iothread_get_aio_context, resolve, version,
+    bql_unlock, drained_ops, iothread_get_aio_context, resolve, version,
 };
 
 /// QEMU's `AioWait`.

@@ -76,8 +76,9 @@ struct Disk {
 impl Disk {
     async fn open(cx: &MainCx, name: Name) -> Result<Self, Error> {
         let wanted = name.clone();
-        // Both run nested event loops, which a task cannot.
-        let opened = cx.run_in_bh(move |nc| {
+        // Both run nested event loops, which a task cannot. `run_in_bh` would do that in nested loops, too,
+        // with `nested=on`; but QEMU changes its graph in the outermost one only.
+        let opened = cx.main().call(move |nc| {
             let backend = BlockBackend::open(nc, wanted.as_block_name())?;
             let length = backend.length(nc)?;
             Ok((backend, length))
@@ -89,7 +90,7 @@ impl Disk {
 
     /// Lets it go, so that it is free when the client hears of the result.
     async fn close(self, cx: &MainCx) -> Result<(), Error> {
-        cx.run_in_bh(move |nc| self.backend.close(nc)).await.map_err(not_finished)
+        cx.main().call(move |nc| self.backend.close(nc)).await.map_err(not_finished)
     }
 
     fn read(&self, cx: &MainCx, offset: u64, buffer: Buffer) -> Read {
@@ -118,7 +119,7 @@ impl Disk {
         let name = self.name.as_str();
         let what = format!("Could not read '{name}' at offset {offset}");
         let backend = self.backend.clone();
-        let length = cx.run_in_bh(move |nc| backend.length(nc)).await;
+        let length = cx.main().call(move |nc| backend.length(nc)).await;
         match length {
             Ok(Ok(length)) if length < self.length => {
                 let was = self.length;

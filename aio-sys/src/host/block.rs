@@ -100,6 +100,30 @@ impl Default for QEMUIOVector {
     }
 }
 
+/// What a user hears when a drained section begins, or ends: the last of those that overlap.
+pub type DrainCallback = unsafe extern "C" fn(opaque: *mut c_void);
+
+/// What a user hears of. The callbacks have places that depend on the release.
+#[derive(Debug)]
+#[repr(C)]
+pub struct BlockDevOps {
+    places: [Option<DrainCallback>; 8],
+}
+
+const _: () = assert!(size_of::<BlockDevOps>() == 64);
+
+impl BlockDevOps {
+    /// For releases from 8.1 on if `since_8_1`, else for those before.
+    #[must_use]
+    pub const fn new(since_8_1: bool, begin: DrainCallback, end: DrainCallback) -> Self {
+        let mut places = [None; 8];
+        let first = if since_8_1 { 3 } else { 5 };
+        places[first] = Some(begin);
+        places[first + 1] = Some(end);
+        Self { places }
+    }
+}
+
 /// What a user does with a node, or lets others do: the bits of `BLK_PERM_*`.
 pub type BlockPermissions = u64;
 /// Reads, and what it reads is the guest's view of the disk.
@@ -133,9 +157,17 @@ unsafe extern "C" {
     pub fn blk_unref(blk: *mut BlockBackend);
     /// Lets the node move to another context while it has this user. Global state.
     pub fn blk_set_allow_aio_context_change(blk: *mut BlockBackend, allow: bool);
-    /// Waits for the requests of a user, but for those that wait for another drained section to end. Global
-    /// state; runs a nested event loop.
+    /// Runs requests that come in a drained section at once, instead of queueing them: for users who send none.
+    pub fn blk_set_disable_request_queuing(blk: *mut BlockBackend, disable: bool);
+    /// Tells a user of drained sections, and at once if there is one. `ops` is kept, not copied, until it is
+    /// set to null. Global state.
+    pub fn blk_set_dev_ops(blk: *mut BlockBackend, ops: *const BlockDevOps, opaque: *mut c_void);
+    /// Waits for the requests of a user. Global state; runs a nested event loop.
     pub fn blk_drain(blk: *mut BlockBackend);
+    /// Counts a request that is about to be made: a drained section waits for it. Any thread.
+    pub fn blk_inc_in_flight(blk: *mut BlockBackend);
+    /// Takes [`blk_inc_in_flight`] back. Any thread.
+    pub fn blk_dec_in_flight(blk: *mut BlockBackend);
 
     /// Returns the context that a user's node is in.
     pub fn blk_get_aio_context(blk: *mut BlockBackend) -> *mut AioContext;
@@ -143,7 +175,7 @@ unsafe extern "C" {
     /// nested event loop since 8.0.
     pub fn blk_getlength(blk: *mut BlockBackend) -> i64;
     /// Starts to read. `qiov` and its memory stay until `cb` is called, which happens later, once: since
-    /// 8.1 in the context of the caller, before in that of the node. I/O.
+    /// 8.1 in the context of the caller, before in that of the node. I/O; callers in the node's context hold for all.
     pub fn blk_aio_preadv(
         blk: *mut BlockBackend,
         offset: i64,

@@ -10,6 +10,7 @@
 //! | `qemu_mutex_*_iothread*` instead of `bql_*` | 8.2 | |
 //! | `aio_context_acquire`, `aio_context_release` | 8.2 | contexts have no lock |
 //! | `bql_block_unlock` | | 9.x; before it nothing is blocked |
+//! | `is_tray_open`, `resize_cb` before `drained_begin` in `BlockDevOps` | 8.0 | after `drained_poll` |
 //! | `weight` before `errp` in `aio_context_set_poll_params` | | 11.1 |
 //! | `iothread_unsafe_get_aio_context` instead of `iothread_get_aio_context` | | after 11.0 |
 //!
@@ -18,6 +19,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
+use super::block::{BlockDevOps, DrainCallback};
 use crate::types::{
     AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
 };
@@ -310,10 +312,10 @@ pub extern "C" fn bql_block_unlock(increase: bool) {
     }
 }
 
-/// Says whether contexts have a lock, which whoever uses their block nodes holds.
+/// Returns what a user of a block node hears of drained sections with, in this release.
 #[must_use]
-pub fn context_has_lock() -> bool {
-    table().context_lock.is_some()
+pub fn drained_ops(begin: DrainCallback, end: DrainCallback) -> BlockDevOps {
+    BlockDevOps::new(version() >= Version::new(8, 0, 50), begin, end)
 }
 
 /// Takes the lock of a context, if contexts have one. The thread that has it may take it again.

@@ -10,11 +10,11 @@
 //!
 //! | what | then |
 //! |---|---|
-//! | a drained section (snapshots, resizes, jobs) | reads that begin in it wait in the backend until it ends |
+//! | a drained section (snapshots, resizes, jobs) | reads that begin in it wait until it ends |
 //! | `blockdev-del` | QEMU answers that the node is in use |
 //! | a new overlay, a job's new top | the backend follows, as devices do |
 //! | the node shrinks | reads past the new end fail with `EIO` |
-//! | the node moves to another iothread | since 9.0 it does; before, QEMU answers that the backend is in use |
+//! | the node moves to another iothread | the reads under way are waited for, and the next ones go there |
 //! | the future of a read is dropped | the read goes on, and keeps the buffer and the backend until it ends |
 //! | QEMU ends | after the tasks are cancelled, what they left under way is waited for |
 //!
@@ -25,11 +25,16 @@
 //!
 //! Users are made and given up in the main loop's thread, under the Big QEMU Lock and outside of
 //! coroutines, because each of that changes the graph, for which QEMU runs a nested event loop: it takes
-//! `&mut NoCoroutine`. Reads start in a task of the main loop. Until 8.2 each call also holds the lock of the
-//! node's context ([`ContextLock`]), and a read ends in the node's thread; since then a read is one of the
-//! main context's, wherever the node is, and ends in whichever thread runs that context.
+//! `&mut NoCoroutine`. Not every nested loop is a place for it, though: QEMU must not find itself in the
+//! middle of another change. From async code call them with [`MainHandle::call`](crate::MainHandle::call),
+//! which waits for the outermost loop.
 //!
-//! Data flows one way: `buffer`, `error` → `read` → here.
+//! A read is started by a task of the main loop, and handed to C in the thread of the node: newer releases
+//! would take it anywhere, but not all of their drivers do that well (a throttled node of 10.0's can deadlock
+//! when two threads use it). Until 8.2 each call also holds the lock of the node's context
+//! ([`ContextLock`]).
+//!
+//! Data flows one way: `buffer`, `error` → `read`, `gate` → here.
 
 use std::ffi::CString;
 use std::fmt;
@@ -40,11 +45,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use aio_sys::host::{BLK_PERM_ALL, BLK_PERM_CONSISTENT_READ};
 
 use crate::aio::context::{Context, take_error};
+use crate::bql;
 use crate::cx::{MainCx, NoCoroutine};
 use crate::drop_on_main;
+use gate::Gate;
 
 mod buffer;
 mod error;
+mod gate;
 mod read;
 
 pub use buffer::Buffer;
@@ -78,12 +86,20 @@ pub struct BlockBackend {
 impl BlockBackend {
     /// Becomes a user of the node `name`. Stands for `bdrv_lookup_bs` and `blk_new_with_bs`.
     ///
+    /// As with every change of the graph, all disks of the guest's hold their breath for it, and for
+    /// [`close`](Self::close), in releases since 8.2: open a disk for a piece of work, not for each read.
+    ///
     /// # Errors
     ///
     /// QEMU's own sentence: there is no such node, the device has no medium, or another user does not share
     /// reading.
+    ///
+    /// # Panics
+    ///
+    /// If a `BqlRefCell` is borrowed by ambient code, as all that may run a nested event loop.
+    #[track_caller]
     pub fn open(nc: &mut NoCoroutine, name: BlockName<'_>) -> Result<BlockBackend, BlockError> {
-        let _exclusive = nc;
+        let _exclusive = about_to_wait(nc);
         let (device, node) = name.parts();
         let (device, node) = (c_string(device)?, c_string(node)?);
         let mut error = ptr::null_mut();
@@ -106,8 +122,13 @@ impl BlockBackend {
     /// # Errors
     ///
     /// What QEMU answers: usually that there is no medium.
+    ///
+    /// # Panics
+    ///
+    /// If a `BqlRefCell` is borrowed by ambient code.
+    #[track_caller]
     pub fn length(&self, nc: &mut NoCoroutine) -> Result<u64, BlockError> {
-        let _exclusive = nc;
+        let _exclusive = about_to_wait(nc);
         let reference = self.user.reference();
         let lock = reference.lock();
         // SAFETY: [blk-ref]; main loop, outside of coroutines, by the capability.
@@ -129,8 +150,16 @@ impl BlockBackend {
     ///
     /// What a drained section of somebody else's holds back is not waited for; then, or if there are clones,
     /// the node goes with the last of them, as when the backend is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If a `BqlRefCell` is borrowed by ambient code.
+    #[track_caller]
     pub fn close(self, nc: &mut NoCoroutine) {
-        self.user.drain(nc);
+        let nc = about_to_wait(nc);
+        if Arc::strong_count(&self.user) > 1 {
+            self.user.drain(nc);
+        }
         if let Some(mut user) = Arc::into_inner(self.user) {
             // This is a place where it may go at once.
             drop(user.reference.take());
@@ -140,9 +169,17 @@ impl BlockBackend {
 
 impl fmt::Debug for BlockBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlockBackend").field("raw", &self.user.reference().0).finish()
+        f.debug_struct("BlockBackend").field("raw", &self.user.reference().raw).finish()
     }
 }
+
+const _: () = {
+    const fn any_thread<T: Send + Sync + 'static>() {}
+    any_thread::<BlockBackend>();
+    any_thread::<Buffer>();
+    any_thread::<BlockError>();
+    any_thread::<Read>();
+};
 
 impl<'a> BlockName<'a> {
     /// As a device and as a node, empty for neither: no name is.
@@ -153,6 +190,13 @@ impl<'a> BlockName<'a> {
             BlockName::DeviceOrNode(name) => (name, name),
         }
     }
+}
+
+/// What comes may run a nested event loop.
+#[track_caller]
+fn about_to_wait(nc: &mut NoCoroutine) -> &mut NoCoroutine {
+    bql::assert_nothing_borrowed("a block node is opened, measured or closed");
+    nc
 }
 
 fn c_string(name: &str) -> Result<CString, BlockError> {
@@ -166,20 +210,20 @@ unsafe fn new_user(node: *mut aio_sys::host::BlockDriverState) -> Result<Referen
     // SAFETY: alive by this function's contract.
     let context = unsafe { aio_sys::host::bdrv_get_aio_context(node) };
     // SAFETY: a node's context is alive.
-    let lock = unsafe { ContextLock::take(context) };
+    let context = unsafe { Context::from_raw(context) }.expect("a node has a context");
+    let _lock = ContextLock::take(context);
     let mut error = ptr::null_mut();
     // SAFETY: by this function's contract; `error` outlives the call.
     let raw = unsafe {
         aio_sys::host::blk_new_with_bs(node, BLK_PERM_CONSISTENT_READ, BLK_PERM_ALL, &raw mut error)
     };
-    drop(lock);
     let raw = NonNull::new(raw).ok_or_else(|| BlockError::refused(take_error(error)))?;
-    let reference = Reference(raw);
-    // Where contexts have a lock a read belongs to the node's; one that waits for a drained section to end
-    // would go on in the old context while the node is in the new one.
-    let may_move = !aio_sys::host::context_has_lock();
+    let reference = Reference { raw, gate: Arc::default() };
     // SAFETY: [blk-ref]; by this function's contract.
-    unsafe { aio_sys::host::blk_set_allow_aio_context_change(reference.as_ptr(), may_move) };
+    unsafe { aio_sys::host::blk_set_allow_aio_context_change(raw.as_ptr(), true) };
+    // SAFETY: [blk-ref]; the gate sends none in a drained section.
+    unsafe { aio_sys::host::blk_set_disable_request_queuing(raw.as_ptr(), true) };
+    gate::watch(&reference);
     Ok(reference)
 }
 
@@ -193,12 +237,7 @@ struct ContextLock {
 }
 
 impl ContextLock {
-    /// # Safety
-    ///
-    /// `context` is alive, and this thread does not hold its lock.
-    unsafe fn take(context: *mut aio_sys::AioContext) -> ContextLock {
-        // SAFETY: alive by this function's contract.
-        let context = unsafe { Context::from_raw(context) }.expect("a node has a context");
+    fn take(context: Context) -> ContextLock {
         // SAFETY: [ctx-ref].
         unsafe { aio_sys::host::aio_context_acquire(context.as_raw()) };
         ContextLock { context, _thread: PhantomData }
@@ -214,7 +253,10 @@ impl Drop for ContextLock {
 
 /// A reference on a user in C's sense. Used and dropped in the main loop's thread, under the lock; dropped
 /// outside of coroutines and of the completion of its own reads, which it waits for.
-struct Reference(NonNull<aio_sys::host::BlockBackend>);
+struct Reference {
+    raw: NonNull<aio_sys::host::BlockBackend>,
+    gate: Arc<Gate>,
+}
 
 // SAFETY: [blk-ref]: the pointer is the obstacle; it is followed in the main loop's thread only.
 unsafe impl Send for Reference {}
@@ -223,22 +265,27 @@ unsafe impl Sync for Reference {}
 
 impl Reference {
     fn as_ptr(&self) -> *mut aio_sys::host::BlockBackend {
-        self.0.as_ptr()
+        self.raw.as_ptr()
     }
 
-    /// Takes the lock of the context that the node is in. Main loop's thread, big lock held: the node stays
-    /// there meanwhile.
-    fn lock(&self) -> ContextLock {
-        // SAFETY: [blk-ref].
+    /// The context that the node is in. It stays there while the big lock is held or a read counts.
+    fn context(&self) -> Context {
+        // SAFETY: [blk-ref]; any thread may ask.
         let context = unsafe { aio_sys::host::blk_get_aio_context(self.as_ptr()) };
-        // SAFETY: a user's context is alive; nothing here takes the lock twice.
-        unsafe { ContextLock::take(context) }
+        // SAFETY: a user's context is alive.
+        unsafe { Context::from_raw(context) }.expect("a node has a context")
+    }
+
+    /// Takes the lock of that context.
+    fn lock(&self) -> ContextLock {
+        ContextLock::take(self.context())
     }
 }
 
 impl Drop for Reference {
     fn drop(&mut self) {
         let _lock = self.lock();
+        gate::forget(self);
         // SAFETY: [blk-ref]: ours, and used no more; the place is right by the type's contract.
         unsafe { aio_sys::host::blk_unref(self.as_ptr()) };
     }
@@ -292,6 +339,7 @@ fn add_live(user: &Arc<User>) {
 pub(super) fn end(nc: &mut NoCoroutine) {
     let users: Vec<_> = live().iter().filter_map(Weak::upgrade).collect();
     for user in users {
+        user.reference().gate.clear();
         user.drain(nc);
     }
     drop_on_main::drop_waiting();

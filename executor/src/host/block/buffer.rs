@@ -10,6 +10,8 @@ const ALIGNMENT: usize = 4096;
 #[repr(C, align(4096))]
 struct Page([u8; ALIGNMENT]);
 
+const _: () = assert!(size_of::<Page>() == ALIGNMENT && align_of::<Page>() == ALIGNMENT);
+
 /// Memory for a [read](super::BlockBackend::read), aligned so that QEMU need not copy, even with `O_DIRECT`.
 ///
 /// A slice of bytes. Made once and used for one read after the other: what a read fills is the length, which
@@ -53,23 +55,5 @@ impl DerefMut for Buffer {
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer").field("length", &self.length).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_buffer_is_aligned_and_zero_and_as_long_as_it_is_told_to_be() {
-        let mut buffer = Buffer::new(5000);
-        assert_eq!((buffer.len(), buffer.as_ptr() as usize % ALIGNMENT), (5000, 0));
-        assert!(buffer.iter().all(|byte| *byte == 0));
-        buffer[4999] = 7;
-        buffer.resize(10);
-        assert_eq!(buffer.len(), 10);
-        buffer.resize(9000);
-        assert_eq!((buffer.len(), buffer[4999], buffer[8999]), (9000, 7, 0));
-        assert!(Buffer::new(0).is_empty());
     }
 }

@@ -45,24 +45,3 @@ impl fmt::Display for BlockError {
 }
 
 impl std::error::Error for BlockError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_numbers_have_the_words_of_c() {
-        let error = BlockError::from_negative(-5);
-        assert_eq!((error.to_string().as_str(), error.errno()), ("Input/output error", Some(5)));
-        assert_eq!(BlockError::from_negative(-123).to_string(), "No medium found");
-    }
-
-    #[test]
-    fn a_sentence_has_no_number() {
-        let error = BlockError::refused("Device 'cd0' has no medium");
-        assert_eq!(
-            (error.to_string().as_str(), error.errno()),
-            ("Device 'cd0' has no medium", None)
-        );
-    }
-}

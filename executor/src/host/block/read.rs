@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use aio_sys::host::{IoVec, QEMUIOVector};
 
 use super::{BlockError, Buffer, User};
+use crate::aio::bottom_half::run_oneshot;
 use crate::aio::callback::no_unwind;
 use crate::remote::{self, Errand, Remote};
 
@@ -43,16 +44,32 @@ impl fmt::Debug for Read {
 }
 
 /// What C has while it reads.
-struct Operation {
+pub(super) struct Operation {
     vector: QEMUIOVector,
     piece: IoVec,
+    offset: i64,
     buffer: Buffer,
     errand: Errand<ReadResult>,
     /// Keeps the user until the read has ended.
     user: Arc<User>,
 }
 
-/// Starts a read. In a task of the main loop.
+// SAFETY: [op-owns-buffer]: the pointers are the obstacle; they point to what the operation owns, and
+// whoever has the operation has that to itself.
+unsafe impl Send for Operation {}
+
+impl Operation {
+    pub(super) fn backend(&self) -> *mut aio_sys::host::BlockBackend {
+        self.user.reference().as_ptr()
+    }
+
+    /// Whether somebody still waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.errand.is_cancelled()
+    }
+}
+
+/// Starts a read, now or when a drained section ends. In a task of the main loop.
 pub(super) fn start(user: &Arc<User>, offset: u64, mut buffer: Buffer) -> Read {
     let (errand, remote) = remote::pair();
     let Ok(offset) = i64::try_from(offset) else {
@@ -61,37 +78,49 @@ pub(super) fn start(user: &Arc<User>, offset: u64, mut buffer: Buffer) -> Read {
     };
     let piece = IoVec { base: buffer.as_mut_ptr().cast(), length: buffer.len() };
     let vector = QEMUIOVector::new();
-    let operation = Operation { vector, piece, buffer, errand, user: Arc::clone(user) };
-    submit(user, Box::new(operation), offset);
+    let user_of_read = Arc::clone(user);
+    let read = Operation { vector, piece, offset, buffer, errand, user: user_of_read };
+    if let Some(read) = user.reference().gate.admit(read) {
+        if user.reference().context().is_main() {
+            enter(read);
+        } else {
+            enter_later(read);
+        }
+    }
     Read { remote }
 }
 
-/// Hands `operation` to C, which may be done with it before this returns.
-fn submit(user: &User, operation: Box<Operation>, offset: i64) {
-    let operation = Box::into_raw(operation);
-    // SAFETY: [op-owns-buffer]: a place in the box, which is not C's yet.
-    let vector = unsafe { &raw mut (*operation).vector };
-    // SAFETY: as above.
-    let piece = unsafe { &raw mut (*operation).piece };
-    // SAFETY: both stay where they are for as long as the box.
-    unsafe { aio_sys::host::qemu_iovec_init_external(vector, piece, 1) };
-    let reference = user.reference();
-    let _lock = reference.lock();
-    // SAFETY: [blk-ref]: the operation has a share; [op-owns-buffer]: the box is C's until `ended`. A task of
-    // the main loop is polled in its thread, under the lock.
-    unsafe {
-        aio_sys::host::blk_aio_preadv(
-            reference.as_ptr(),
-            offset,
-            vector,
-            0,
-            ended,
-            operation.cast::<c_void>(),
-        );
-    }
+/// Enters a read that was admitted, in the thread of its node. The node does not move before that, since the
+/// read counts.
+pub(super) fn enter_later(read: Operation) {
+    run_oneshot(&read.user.reference().context(), move || enter(read));
 }
 
-/// C's callback. In the thread that runs the context of the read, in a coroutine or not.
+/// Hands a read to C. In the context of the node, or under the big lock if that is the main one.
+fn enter(read: Operation) {
+    let backend = read.backend();
+    let _lock = read.user.reference().lock();
+    submit(read);
+    // SAFETY: [blk-ref]: the read has a share, and ends in this thread at the earliest after this. From here on
+    // it counts by itself.
+    unsafe { aio_sys::host::blk_dec_in_flight(backend) };
+}
+
+fn submit(read: Operation) {
+    let (backend, offset) = (read.backend(), read.offset);
+    let read = Box::into_raw(Box::new(read));
+    // SAFETY: [op-owns-buffer]: a place in the box, which is not C's yet.
+    let vector = unsafe { &raw mut (*read).vector };
+    // SAFETY: as above.
+    let piece = unsafe { &raw mut (*read).piece };
+    // SAFETY: both stay where they are for as long as the box.
+    unsafe { aio_sys::host::qemu_iovec_init_external(vector, piece, 1) };
+    let opaque = read.cast::<c_void>();
+    // SAFETY: [blk-ref]: the read has a share of the user; [op-owns-buffer]: the box is C's until `ended`.
+    unsafe { aio_sys::host::blk_aio_preadv(backend, offset, vector, 0, ended, opaque) };
+}
+
+/// C's callback. In the thread that runs the node's context, in a coroutine or not.
 ///
 /// # Safety
 ///
