@@ -27,10 +27,10 @@ use crate::types::{
 pub use block::{
     BLK_PERM_ALL, BLK_PERM_CONSISTENT_READ, BdrvRequestFlags, BlockAIOCB, BlockBackend,
     BlockCompletionFunc, BlockDevOps, BlockDriverState, BlockPermissions, DrainCallback, IoVec,
-    QEMUIOVector, bdrv_get_aio_context, bdrv_lookup_bs, blk_aio_preadv, blk_dec_in_flight,
-    blk_drain, blk_get_aio_context, blk_getlength, blk_inc_in_flight, blk_new_with_bs,
-    blk_set_allow_aio_context_change, blk_set_dev_ops, blk_set_disable_request_queuing, blk_unref,
-    qemu_iovec_init_external,
+    QEMUIOVector, bdrv_drain_all_begin, bdrv_drain_all_end, bdrv_get_aio_context, bdrv_lookup_bs,
+    blk_aio_preadv, blk_dec_in_flight, blk_drain, blk_get_aio_context, blk_getlength,
+    blk_inc_in_flight, blk_new_with_bs, blk_set_allow_aio_context_change, blk_set_dev_ops,
+    blk_set_disable_request_queuing, blk_unref, qemu_iovec_init_external,
 };
 pub use monitor::{
     ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,

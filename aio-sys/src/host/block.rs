@@ -164,6 +164,11 @@ unsafe extern "C" {
     pub fn blk_set_dev_ops(blk: *mut BlockBackend, ops: *const BlockDevOps, opaque: *mut c_void);
     /// Waits for the requests of a user. Global state; runs a nested event loop.
     pub fn blk_drain(blk: *mut BlockBackend);
+    /// Begins a drained section of all nodes: waits until no request is under way. Global state, no context's
+    /// lock held; runs a nested event loop.
+    pub fn bdrv_drain_all_begin();
+    /// Ends what [`bdrv_drain_all_begin`] began.
+    pub fn bdrv_drain_all_end();
     /// Counts a request that is about to be made: a drained section waits for it. Any thread.
     pub fn blk_inc_in_flight(blk: *mut BlockBackend);
     /// Takes [`blk_inc_in_flight`] back. Any thread.

@@ -86,8 +86,8 @@ pub struct BlockBackend {
 impl BlockBackend {
     /// Becomes a user of the node `name`. Stands for `bdrv_lookup_bs` and `blk_new_with_bs`.
     ///
-    /// As with every change of the graph, all disks of the guest's hold their breath for it, and for
-    /// [`close`](Self::close), in releases since 8.2: open a disk for a piece of work, not for each read.
+    /// As with every change of the graph in newer releases, all disks of the guest's hold their breath for
+    /// it, and for [`close`](Self::close): open a disk for a piece of work, not for each read.
     ///
     /// # Errors
     ///
@@ -283,11 +283,19 @@ impl Reference {
 }
 
 impl Drop for Reference {
+    /// A node that loses a user goes back to the main context, if nobody minds. Releases before 10.1 wait for
+    /// its requests then while they hold the lock of the graph, without which those cannot end. So they end
+    /// before.
     fn drop(&mut self) {
-        let _lock = self.lock();
+        // SAFETY: the place is right by the type's contract.
+        unsafe { aio_sys::host::bdrv_drain_all_begin() };
+        let lock = self.lock();
         gate::forget(self);
         // SAFETY: [blk-ref]: ours, and used no more; the place is right by the type's contract.
         unsafe { aio_sys::host::blk_unref(self.as_ptr()) };
+        drop(lock);
+        // SAFETY: begun above.
+        unsafe { aio_sys::host::bdrv_drain_all_end() };
     }
 }
 
