@@ -1,10 +1,8 @@
 //! The little futures that the workloads are made of, the same for all peers.
 //!
-//! All of them are for one thread. The `Boxed` queue is the floor under everything that only runs tasks:
-//! the least that an executor can be.
+//! All of them are for one thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -126,27 +124,5 @@ impl Future for Pass {
             self.gate.park(cx.waker());
         }
         Poll::Pending
-    }
-}
-
-/// Futures in boxes in a queue, polled in turn until they are ready, with a waker that does nothing.
-#[derive(Default)]
-pub(crate) struct Boxed {
-    queue: VecDeque<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl Boxed {
-    pub(crate) fn spawn(&mut self, future: impl Future<Output = ()> + 'static) {
-        self.queue.push_back(Box::pin(future));
-    }
-
-    /// Polls until nothing is left.
-    pub(crate) fn run(&mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Some(mut future) = self.queue.pop_front() {
-            if future.as_mut().poll(&mut cx).is_pending() {
-                self.queue.push_back(future);
-            }
-        }
     }
 }

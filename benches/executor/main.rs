@@ -12,6 +12,7 @@
 //! takes less than one, and its figures are no more than a hint. `cargo bench -- wake` runs the rows whose names match.
 //! A workload that did not do its work panics.
 
+mod boxed;
 mod fd;
 mod kit;
 mod machine;

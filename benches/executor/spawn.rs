@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use executor::{Context, LocalExecutor};
 
-use crate::kit::{Boxed, Gate, yield_once};
+use crate::boxed::Boxed;
+use crate::kit::{Gate, yield_once};
 use crate::peers::Peer;
 use crate::suite::{Suite, Workload};
 use crate::table::Column;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::kit::{Boxed, Gate, Slot, yield_once};
+use crate::boxed::Boxed;
+use crate::kit::{Gate, Slot, yield_once};
 use crate::machine;
 use crate::peers::{Peer, Polling};
 use crate::suite::{Suite, Workload, median_of};
