@@ -14,7 +14,8 @@
 //!
 //! C coroutines are for [`coroutine`]: futures in them, and futures of what they return.
 //!
-//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `self_test`, `shutdown` → here.
+//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `block` → `shutdown` → here;
+//! `self_test` → here.
 
 use std::fmt;
 
@@ -23,6 +24,7 @@ use crate::current;
 use crate::cx::{MainCx, NoCoroutine};
 use crate::main_loop;
 
+pub mod block;
 #[cfg(feature = "qmp")]
 mod builtin;
 #[cfg(feature = "qmp")]

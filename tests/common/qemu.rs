@@ -4,6 +4,8 @@
 //! Without any, nothing is tested, which is said, and is a failure if `REQUIRE_QEMU` is 1. The plugin is
 //! built here, unless `$QEMU_PLUGIN` is one.
 
+#![allow(dead_code, reason = "every test program uses another part")]
+
 use std::env;
 use std::fs;
 use std::io::Read;

@@ -1,28 +1,16 @@
 //! QEMU as a whole: coroutines, its end, and how it accepts plugins.
 //!
-//! The emulation has no twin of these.
+//! The emulation has no twin of these, but for the coroutines.
 //!
 //! Threads: said at each function. A coroutine of the main context runs in whichever thread holds the
 //! BQL and runs that context.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{MaybeUninit, size_of};
 
-use crate::types::{AioContext, QEMUClockType, QEMUTimerList};
+use crate::types::{AioContext, Coroutine, CoroutineEntry, QEMUClockType, QEMUTimerList};
 
 use super::versioned::find;
-
-/// A stack of its own, which code can leave and come back to.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Coroutine {
-    _bytes: [u8; 0],
-    _hidden: PhantomData<(*mut u8, PhantomPinned)>,
-}
-
-/// What a coroutine runs.
-pub type CoroutineEntry = unsafe extern "C" fn(opaque: *mut c_void);
 
 /// A function that is called when something happens, linked into a list of them.
 #[derive(Debug)]

@@ -214,6 +214,5 @@ impl InCoroutine {
 /// Not inlined: the address of a thread-local must not survive a yield, [co-frames].
 #[inline(never)]
 fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
-    let _in_poll = current::enter_poll(None);
-    future.poll(&mut task::Context::from_waker(waker))
+    current::polling(|_| future.poll(&mut task::Context::from_waker(waker)))
 }
