@@ -90,7 +90,6 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
         InCoroutine:                        no  no  yes;
         &'static Bql:                       no  no  yes;
         &'static mut NoCoroutine:           no  no  yes;
-        &'static mut InCoroutine:           no  no  yes;
         &'static MainCx:                    no  no  yes;
 
         // What lives on the home thread.
