@@ -7,7 +7,6 @@
 #[path = "../tests/common/qmp_server.rs"]
 mod common;
 #[path = "../tests/common/qemu.rs"]
-#[allow(dead_code, reason = "tests use the rest")]
 mod qemu;
 
 use std::env;

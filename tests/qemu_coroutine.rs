@@ -6,7 +6,6 @@
 #[path = "common/qmp_server.rs"]
 mod common;
 #[path = "common/qemu.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod qemu;
 
 use std::path::Path;

@@ -362,27 +362,41 @@ impl Command for MigrateCoroutine {
     type Ret = ();
 }
 
-/// Drives a migratable task in a coroutine of somebody else's, which then is in the context that it was in.
+/// Drives a migratable task in coroutines of somebody else's, one on the main loop and one in an iothread, which are
+/// then where they were.
 async fn migrate_coroutine(cx: &MainCx, (): ()) -> Result<(), Error> {
-    let stop = Stop::find(cx, "io0").await?;
-    call(cx, move |co| {
-        let before = entered_in();
-        // SAFETY: this closure and its caller keep nothing that depends on the thread.
-        let there = unsafe {
-            co.migrate(async move |m: &mut Migratable| {
-                check(m, getpid(), true).await;
-                m.reschedule_to(&stop.io).await;
-                check(m, stop.tid, true).await;
-                entered_in()
-            })
-        };
-        assert_ne!(there.expect("it does not panic"), before, "it was elsewhere");
-        assert_eq!(entered_in(), before, "it came back");
+    let (stop, other) = (Stop::find(cx, "io0").await?, Stop::find(cx, "io1").await?);
+    let at_home = call(cx, move |co| {
+        there_and_back(co, stop);
         co_sleep(co, SHORT);
         assert_eq!(gettid(), getpid(), "the thread of the main loop");
-    })
-    .await
-    .map_err(failed)
+    });
+    at_home.await.map_err(failed)?;
+    let stop = Stop::find(cx, "io0").await?;
+    let in_iothread = call(cx, move |co| {
+        // SAFETY: in a coroutine that nobody else enters; the frames keep nothing that depends on the thread.
+        unsafe { host::aio_co_reschedule_self(other.io.context().as_raw()) };
+        there_and_back(co, stop);
+        // SAFETY: as above.
+        unsafe { co.wait(yield_now()) };
+        assert_eq!(gettid(), other.tid, "the thread of the iothread");
+    });
+    in_iothread.await.map_err(failed)
+}
+
+fn there_and_back(co: &mut InCoroutine, stop: Stop) {
+    let before = (gettid(), entered_in());
+    // SAFETY: this function and its callers keep nothing that depends on the thread.
+    let there = unsafe {
+        co.migrate(async move |m: &mut Migratable| {
+            check(m, getpid(), true).await;
+            m.reschedule_to(&stop.io).await;
+            check(m, stop.tid, true).await;
+            (gettid(), entered_in())
+        })
+    };
+    assert_ne!(there.expect("it does not panic"), before, "it was elsewhere");
+    assert_eq!((gettid(), entered_in()), before, "it came back");
 }
 
 /// The context that this coroutine was entered in, by its address.
