@@ -181,6 +181,32 @@ fn a_disk_moves_to_another_iothread_while_it_is_read() {
 }
 
 #[test]
+fn commands_come_and_go_while_their_disk_moves() {
+    let images = Images::new();
+    with_each_qemu(|program| {
+        for plugin in ["", ",nested=on"] {
+            let slow = "driver=throttle,node-name=slow,throttle-group=group,file=disk";
+            let group = "throttle-group,id=group,x-bps-read=100000000";
+            let arguments = ["-object", group, "-blockdev", slow];
+            let qemu = images.start_with(program, plugin, &arguments);
+            let mut clients: Vec<_> = (0..4).map(|_| qemu.ours()).collect();
+            let mut monitor = qemu.first();
+            for _ in 0..10 {
+                clients.iter_mut().for_each(|client| client.send(CHECKSUM, &node("slow")));
+                for iothread in [json!("io0"), json!("io1"), Value::Null] {
+                    let there = move_to_iothread("slow", &iothread);
+                    monitor.ok("x-blockdev-set-iothread", &there);
+                }
+                for client in &mut clients {
+                    assert_eq!(client.receive()["return"]["digest"], images.digest);
+                }
+            }
+            quit(qemu);
+        }
+    });
+}
+
+#[test]
 fn a_disk_of_a_device_with_an_iothread_is_read_while_the_guest_runs() {
     let images = Images::new();
     with_each_qemu(|program| {
