@@ -24,6 +24,7 @@ use crate::types::{
     QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerListGroup,
 };
 
+pub use crate::types::{Coroutine, CoroutineEntry};
 pub use block::{
     BLK_PERM_ALL, BLK_PERM_CONSISTENT_READ, BdrvRequestFlags, BlockAIOCB, BlockBackend,
     BlockCompletionFunc, BlockDevOps, BlockDriverState, BlockPermissions, DrainCallback, IoVec,
@@ -41,8 +42,9 @@ pub use monitor::{
     qobject_from_json, qobject_to_json,
 };
 pub use system::{
-    Coroutine, CoroutineEntry, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule,
-    plugin_version, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
+    Notifier, QemuCoSleep, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_reschedule_self,
+    aio_co_schedule, plugin_version, qemu_co_sleep_ns_wakeable, qemu_coroutine_create,
+    qemu_coroutine_enter, qemu_coroutine_get_aio_context, qemu_coroutine_self,
     qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
     stay_loaded, timerlist_run_timers,
 };

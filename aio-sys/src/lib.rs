@@ -35,9 +35,15 @@ pub use provider::{
     qemu_notify_event, qemu_set_current_aio_context, qemu_set_fd_handler, timer_deinit, timer_del,
     timer_expire_time_ns, timer_init_full, timer_mod_anticipate_ns, timer_mod_ns, timer_pending,
 };
+#[cfg(any(feature = "coroutine", feature = "host"))]
+pub use provider::{
+    aio_co_schedule, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
+    qemu_coroutine_yield, qemu_in_coroutine,
+};
 pub use types::{
-    AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
-    MemReentrancyGuard, QEMU_CLOCK_HOST, QEMU_CLOCK_MAX, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL,
-    QEMU_CLOCK_VIRTUAL_RT, QEMUBH, QEMUBHFunc, QEMUClockType, QEMUTimer, QEMUTimerCB,
-    QEMUTimerList, QEMUTimerListGroup, SCALE_MS, SCALE_NS, SCALE_US,
+    AioContext, AioPollFn, CoMutex, CoQueue, CoRwlock, Coroutine, CoroutineEntry, Error,
+    EventNotifier, EventNotifierHandler, IOHandler, IOThread, MemReentrancyGuard, QEMU_CLOCK_HOST,
+    QEMU_CLOCK_MAX, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL, QEMU_CLOCK_VIRTUAL_RT, QEMUBH,
+    QEMUBHFunc, QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerList, QEMUTimerListGroup,
+    QemuLockable, SCALE_MS, SCALE_NS, SCALE_US,
 };

@@ -6,6 +6,9 @@
 //!
 //! Threads: said at each.
 
+mod coroutine;
+mod figures;
+
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +30,8 @@ pub(super) fn register(registry: &mut Registry) {
     registry.command::<NestedSleep, _>(nested_sleep);
     registry.command::<IothreadSleep, _>(iothread_sleep);
     registry.command::<ForeignDispatch, _>(foreign_dispatch);
+    coroutine::register(registry);
+    figures::register(registry);
 }
 
 /// A short time, for clocks that must be seen to go on.

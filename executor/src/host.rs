@@ -12,6 +12,8 @@
 //! Threads: [`attach`] in the main loop's. QEMU runs coroutine commands in any thread that holds the lock;
 //! `command` brings them home.
 //!
+//! C coroutines are for [`coroutine`]: futures in them, and futures of what they return.
+//!
 //! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `block` → `shutdown` → here;
 //! `self_test` → here.
 
@@ -27,8 +29,7 @@ pub mod block;
 mod builtin;
 #[cfg(feature = "qmp")]
 pub(crate) mod command;
-#[cfg(feature = "qmp")]
-mod coroutine;
+pub mod coroutine;
 #[cfg(feature = "qmp")]
 mod object;
 mod self_test;

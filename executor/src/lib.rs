@@ -73,6 +73,7 @@ pub mod guide;
 mod home;
 #[cfg(feature = "host")]
 pub mod host;
+mod in_coroutine;
 mod inbox;
 mod io_context;
 mod local_executor;
@@ -98,6 +99,7 @@ pub use aio::wait::wait_kick;
 pub use bql::{BqlCell, BqlRef, BqlRefCell, BqlRefMut};
 pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
 pub use drop_on_main::DropOnMain;
+pub use in_coroutine::InCoroutine;
 pub use io_context::{IoContext, reschedule_to};
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};
