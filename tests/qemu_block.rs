@@ -133,18 +133,49 @@ fn two_disks_are_equal_or_differ_at_a_place() {
 fn several_commands_read_one_disk_at_once() {
     let images = Images::new();
     with_each_qemu(|program| {
-        let qemu = images.start(program, &[]);
-        let mut clients: Vec<_> = (0..8).map(|_| qemu.ours()).collect();
-        for (number, client) in clients.iter_mut().enumerate() {
-            let mut arguments = node(if number % 2 == 0 { "disk" } else { "raw" });
-            if number < 4 {
-                arguments["iothread"] = json!("io0");
+        for plugin in ["", ",nested=on"] {
+            let qemu = images.start_with(program, plugin, &[]);
+            let mut clients: Vec<_> = (0..8).map(|_| qemu.ours()).collect();
+            for (number, client) in clients.iter_mut().enumerate() {
+                let mut arguments = node(if number % 2 == 0 { "disk" } else { "raw" });
+                if number < 4 {
+                    arguments["iothread"] = json!("io0");
+                }
+                client.send(CHECKSUM, &arguments);
             }
-            client.send(CHECKSUM, &arguments);
+            for client in &mut clients {
+                assert_eq!(client.receive()["return"]["digest"], images.digest);
+            }
+            quit(qemu);
         }
-        for client in &mut clients {
-            assert_eq!(client.receive()["return"]["digest"], images.digest);
-        }
+    });
+}
+
+/// How much memory a process has that is in use, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel says");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("it is a number")
+}
+
+#[test]
+fn a_hundred_commands_in_a_row_leave_the_memory_as_it_is() {
+    let images = Images::new();
+    with_each_qemu(|program| {
+        let qemu = images.start(program, &[]);
+        let mut monitor = qemu.ours();
+        let mut fifty = || {
+            for _ in 0..25 {
+                monitor.ok(CHECKSUM, &json!({ "node-name": "disk", "iothread": "io0" }));
+                monitor.ok(COMPARE, &json!({ "node-name": "disk", "target": "raw" }));
+            }
+        };
+        fifty();
+        let before = resident(qemu.pid());
+        fifty();
+        let grown = resident(qemu.pid()).saturating_sub(before);
+        // One read of a megabyte that stays would be more.
+        assert!(grown < 1024, "fifty commands took {grown} KiB");
         quit(qemu);
     });
 }

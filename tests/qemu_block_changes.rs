@@ -9,6 +9,8 @@ mod disks;
 #[path = "common/qemu.rs"]
 mod qemu;
 
+use std::thread;
+
 use common::wait_until;
 use disks::{CHECKSUM, COMPARE, HELD, Images, LENGTH, begin, cancel, held, node, quit};
 use nix::sys::signal::Signal;
@@ -177,6 +179,46 @@ fn a_disk_moves_to_another_iothread_while_it_is_read() {
         assert_eq!(qemu.ours().tasks_of(CHECKSUM).len(), 1, "it is at work");
         assert_eq!(client.receive()["return"]["digest"], images.digest);
         quit(qemu);
+    });
+}
+
+/// Two nodes of zeros, each read of which takes a while.
+const LATE: [&str; 4] = [
+    "-blockdev",
+    "driver=null-co,node-name=late,read-zeroes=on,size=8388608,latency-ns=5000000",
+    "-blockdev",
+    "driver=raw,node-name=upper,file=late",
+];
+
+/// Of each client.
+const COMMANDS: usize = 30;
+
+#[test]
+fn commands_come_and_go_while_their_disk_moves() {
+    let images = Images::new();
+    with_each_qemu(|program| {
+        for plugin in ["", ",nested=on"] {
+            let qemu = images.start_with(program, plugin, &LATE);
+            let mut monitor = qemu.first();
+            let mut contexts = [json!("io0"), json!("io1"), Value::Null].into_iter().cycle();
+            thread::scope(|scope| {
+                let work = || {
+                    let mut client = qemu.ours();
+                    for number in 0..COMMANDS {
+                        qemu.ours().send(CHECKSUM, &node("upper"));
+                        let name = ["upper", "late"][number % 2];
+                        let reply = client.ok(CHECKSUM, &node(name));
+                        assert_eq!(reply["bytes"], 1 << 23);
+                    }
+                };
+                let clients = [(); 4].map(|()| scope.spawn(work));
+                while !clients.iter().all(thread::ScopedJoinHandle::is_finished) {
+                    let context = contexts.next().expect("it is endless");
+                    monitor.ok("x-blockdev-set-iothread", &move_to_iothread("upper", &context));
+                }
+            });
+            quit(qemu);
+        }
     });
 }
 

@@ -65,11 +65,16 @@ impl Images {
 
     /// Starts a QEMU with both, a second iothread, and more arguments.
     pub(crate) fn start(&self, program: &Path, more: &[&str]) -> Qemu {
+        self.start_with(program, "", more)
+    }
+
+    /// As [`start`](Self::start), with more arguments of the plugin's.
+    pub(crate) fn start_with(&self, program: &Path, plugin: &str, more: &[&str]) -> Qemu {
         let (qcow2, raw) = (self.qcow2(""), self.raw());
         let mut arguments = vec!["-blockdev", &qcow2, "-blockdev", &raw];
         arguments.extend(["-object", "iothread,id=io1"]);
         arguments.extend(more);
-        Qemu::start(program, "", &arguments)
+        Qemu::start(program, plugin, &arguments)
     }
 
     /// As [`start`](Self::start), with the node `slow` that reads `bps` bytes of `disk` per second. QEMU

@@ -100,11 +100,12 @@ impl Pace {
         (part - part % SMALLEST_BLOCK).clamp(SMALLEST_BLOCK, BLOCK)
     }
 
-    /// Waits until `length` bytes may be read. What was too slow is not made up for.
+    /// Waits until `length` bytes may be read. Of what was too slow, one read is made up for.
     async fn wait_for(&mut self, length: u64) {
         sleep_until(Clock::Realtime, self.next).await;
         let takes = u128::from(length) * 1_000_000_000 / u128::from(self.speed.get());
         let takes = i64::try_from(takes).unwrap_or(i64::MAX);
-        self.next = self.next.max(Clock::Realtime.now()).saturating_add(takes);
+        let earliest = Clock::Realtime.now().saturating_sub(takes);
+        self.next = self.next.max(earliest).saturating_add(takes);
     }
 }

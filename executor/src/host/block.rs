@@ -251,14 +251,15 @@ impl Drop for ContextLock {
     }
 }
 
-/// A reference on a user in C's sense. Used and dropped in the main loop's thread, under the lock; dropped
-/// outside of coroutines and of the completion of its own reads, which it waits for.
+/// A reference on a user in C's sense. Dropped in the main loop's thread, under the lock, outside of coroutines
+/// and of the completion of its own reads, which it waits for.
 struct Reference {
     raw: NonNull<aio_sys::host::BlockBackend>,
     gate: Arc<Gate>,
 }
 
-// SAFETY: [blk-ref]: the pointer is the obstacle; it is followed in the main loop's thread only.
+// SAFETY: [blk-ref]: the pointer is the obstacle; what is done with it elsewhere than in the main loop's thread
+// (counting, reading, asking for the context) C allows to any thread.
 unsafe impl Send for Reference {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Reference {}
