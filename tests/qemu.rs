@@ -17,8 +17,15 @@ use nix::sys::signal::Signal;
 use qemu::{Folder, Qemu, error, run_to_end, with_each_qemu};
 use serde_json::{Value, json};
 
-const EXTENSIONS: [&str; 5] =
-    ["x-sleep", "x-file-checksum", "x-query-tasks", "x-task-cancel", "x-executor-stats"];
+const EXTENSIONS: [&str; 7] = [
+    "x-sleep",
+    "x-file-checksum",
+    "x-query-tasks",
+    "x-task-cancel",
+    "x-executor-stats",
+    "x-blockdev-checksum",
+    "x-blockdev-compare",
+];
 
 /// Longer than any test.
 fn forever() -> Value {

@@ -6,6 +6,9 @@
 //!
 //! Threads: said at each.
 
+mod coroutine;
+mod figures;
+
 use std::ffi::{CStr, CString, c_void};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -32,6 +35,8 @@ pub(super) fn register(registry: &mut Registry) {
     registry.command::<IothreadSleep, _>(iothread_sleep);
     registry.command::<IothreadStorm, _>(iothread_storm);
     registry.command::<ForeignDispatch, _>(foreign_dispatch);
+    coroutine::register(registry);
+    figures::register(registry);
 }
 
 /// A short time, for clocks that must be seen to go on.

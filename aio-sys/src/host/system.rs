@@ -8,7 +8,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::{MaybeUninit, size_of};
 
-use crate::types::{AioContext, Coroutine, CoroutineEntry, QEMUTimerList};
+use crate::types::{AioContext, Coroutine, CoroutineEntry, QEMUClockType, QEMUTimerList};
 
 use super::versioned::find;
 
@@ -31,6 +31,14 @@ pub type ShutdownAction = c_uint;
 /// It stops the guest and goes on.
 pub const SHUTDOWN_ACTION_PAUSE: ShutdownAction = 1;
 
+/// A coroutine that sleeps on a clock.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QemuCoSleep {
+    /// Who is to be woken; null while nobody sleeps.
+    pub to_wake: *mut Coroutine,
+}
+
 unsafe extern "C" {
     /// Says whether the caller runs in a coroutine.
     pub safe fn qemu_in_coroutine() -> bool;
@@ -42,8 +50,16 @@ unsafe extern "C" {
     pub fn qemu_coroutine_enter(co: *mut Coroutine);
     /// Leaves the coroutine until somebody enters it again.
     pub fn qemu_coroutine_yield();
+    /// Returns the context that a coroutine was entered in last.
+    pub fn qemu_coroutine_get_aio_context(co: *mut Coroutine) -> *mut AioContext;
     /// Enters a coroutine in a bottom half of `ctx`. Any thread; once until it runs.
     pub fn aio_co_schedule(ctx: *mut AioContext, co: *mut Coroutine);
+    /// Moves the coroutine of the caller to another context. Does nothing if that is the context of the
+    /// thread, which the iohandler context never is: its thread's is the main context.
+    pub fn aio_co_reschedule_self(new_ctx: *mut AioContext);
+
+    /// Lets the coroutine of the caller sleep, unless it is woken before (`coroutine_fn`).
+    pub fn qemu_co_sleep_ns_wakeable(sleep: *mut QemuCoSleep, clock: QEMUClockType, ns: i64);
 
     /// Calls a notifier when QEMU has been asked to end, in the main loop, before it takes anything
     /// down. Main loop's thread.
