@@ -308,6 +308,16 @@ fn a_panic_is_an_error_reply_and_qemu_goes_on() {
 }
 
 #[test]
+fn an_iothread_that_is_never_idle_serves_timers_and_fds() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",selftest=on", &[]);
+        qemu.ours().ok("x-selftest-iothread-storm", &json!({ "iothread": "io0" }));
+        qemu.first().ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
 fn sleeps_end_in_nested_loops_and_in_iothreads() {
     with_each_qemu(|program| {
         for arguments in [",selftest=on", ",selftest=on,nested=on"] {

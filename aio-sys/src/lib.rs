@@ -5,6 +5,9 @@
 //! the root of the crate are; `parity` proves while compiling that both have the same types. The list
 //! below is the index of the surface.
 //!
+//! Two more features belong to the emulation: `coroutine` gives it coroutines and their locks, `glib` a `GSource` for
+//! each context. The names that are not in the list are in [`emulated`].
+//!
 //! Names, argument orders and numbers are C's. Every function says from which thread it may be called
 //! and where it aborts; the emulation's documentation speaks for both providers.
 

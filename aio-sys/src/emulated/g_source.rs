@@ -6,8 +6,11 @@
 //! | phase | effect |
 //! |---|---|
 //! | prepare | announces a sleep, says how long it may last in milliseconds, rounded up; ready if that is 0 |
-//! | check | ends the announcement, answers the doorbell, asks the kernel; ready if anything is due |
-//! | dispatch | one pass, as `aio_poll` does it after its sleep |
+//! | check | ends the announcement, answers the doorbell; ready if a bottom half or a timer is due |
+//! | dispatch | asks the kernel, then one pass, as `aio_poll` does it after its sleep |
+//!
+//! A source is ready, too, if `GLib` finds its descriptor readable: a descriptor is ready, or the doorbell rang while
+//! the loop slept.
 //!
 //! `GLib` does not check a source that was ready in prepare. The announcement then stays while callbacks run, a
 //! ring really writes the eventfd, and one more turn finds nothing to do, as in QEMU.
@@ -41,8 +44,6 @@ struct Face {
     context: *mut AioContext,
     /// Names the epoll instance to `GLib`.
     tag: gpointer,
-    /// What check found, for dispatch.
-    ready: Option<Ready>,
 }
 
 static FUNCTIONS: GSourceFuncs = GSourceFuncs {
@@ -65,12 +66,12 @@ impl Face {
 
     /// # Safety
     ///
-    /// `source` came from [`aio_get_g_source`], and nobody else uses the face during `'a`.
-    unsafe fn of<'a>(source: *mut GSource) -> &'a mut Self {
+    /// `source` came from [`aio_get_g_source`], and lives during `'a`.
+    unsafe fn of<'a>(source: *mut GSource) -> &'a Self {
         // SAFETY: the caller's promise.
         let place = unsafe { Self::place(source) };
         // SAFETY: the caller's promise.
-        unsafe { &mut *place }
+        unsafe { &*place }
     }
 
     fn context<'a>(&self) -> &'a Context {
@@ -100,10 +101,7 @@ impl Face {
 /// As `GLib` calls it, for a source of this module; `timeout_ms` is writable.
 unsafe extern "C" fn prepare(source: *mut GSource, timeout_ms: *mut c_int) -> gboolean {
     // SAFETY: the caller's promise.
-    let face = unsafe { Face::of(source) };
-    // What the last check found and nobody dispatched is found again.
-    face.ready = None;
-    let timeout_ns = poll::prepare(face.context());
+    let timeout_ns = poll::prepare(unsafe { Face::of(source) }.context());
     // SAFETY: the caller's promise.
     unsafe { timeout_ms.write(to_ms(timeout_ns)) };
     gboolean::from(timeout_ns == 0)
@@ -122,17 +120,10 @@ fn to_ms(timeout_ns: i64) -> c_int {
 /// As `GLib` calls it, for a source of this module.
 unsafe extern "C" fn check(source: *mut GSource) -> gboolean {
     // SAFETY: the caller's promise.
-    let face = unsafe { Face::of(source) };
-    let context = face.context();
+    let context = unsafe { Face::of(source) }.context();
     context.doorbell.end_main_loop_sleep();
     context.doorbell.accept();
-    // SAFETY: it is its face.
-    let ready = unsafe { face.collect(source) };
-    // The doorbell counts here: somebody rang while the loop slept, or was about to.
-    let is_due = !ready.is_empty()
-        || bottom_half::timeout_ns(context) >= 0
-        || context.timers.deadline_ns() == 0;
-    face.ready = Some(ready);
+    let is_due = bottom_half::timeout_ns(context) >= 0 || context.timers.deadline_ns() == 0;
     gboolean::from(is_due)
 }
 
@@ -145,10 +136,10 @@ unsafe extern "C" fn dispatch(
     _data: gpointer,
 ) -> gboolean {
     assert!(callback.is_none(), "the source of an AioContext takes no callback");
-    // SAFETY: the caller's promise. The borrow ends before callbacks run, which may run this source again.
+    // SAFETY: the caller's promise.
     let face = unsafe { Face::of(source) };
     // SAFETY: it is its face.
-    let ready = face.ready.take().unwrap_or_else(|| unsafe { face.collect(source) });
+    let ready = unsafe { face.collect(source) };
     poll::run(face.context(), ready);
     GTRUE
 }
@@ -184,7 +175,7 @@ pub unsafe extern "C" fn aio_get_g_source(ctx: *mut AioContext) -> *mut GSource 
     unsafe { glib_sys::g_source_set_can_recurse(source, GTRUE) };
     // SAFETY: the caller's promise.
     unsafe { aio_context_ref(ctx) };
-    let face = Face { context: ctx, tag, ready: None };
+    let face = Face { context: ctx, tag };
     // SAFETY: the source was made as large as the struct.
     let place = unsafe { Face::place(source) };
     // SAFETY: this part of the source is ours.

@@ -88,7 +88,7 @@ fn a_turn_in_which_a_descriptor_alone_is_ready_dispatches_it_and_the_next_one_no
 
         for round in 1..=3 {
             notifier.set();
-            assert!(turns.turn(true));
+            assert!(turns.turn(false));
             assert_eq!(runs.get(), round);
             assert!(!turns.turn(false));
         }
@@ -103,12 +103,15 @@ fn a_turn_sleeps_until_a_timer_and_not_shorter() {
         let fired = Cell::new(false);
         let fire = || fired.set(true);
         let timer = home.timer(QEMU_CLOCK_REALTIME, &fire);
-        let expires = now(QEMU_CLOCK_REALTIME) + 5_300_000;
-        timer.arm(expires);
-
-        assert!(turns.turn(true), "milliseconds are rounded up: one turn is enough");
-        assert!(fired.get());
-        assert!(now(QEMU_CLOCK_REALTIME) >= expires);
+        for _ in 0..20 {
+            // After a turn that was late, arming would seem to ring a loop that sleeps.
+            while turns.turn(false) {}
+            let expires = now(QEMU_CLOCK_REALTIME) + 1_900_000;
+            timer.arm(expires);
+            assert!(turns.turn(true), "milliseconds are rounded up: one turn is enough");
+            assert!(fired.take());
+            assert!(now(QEMU_CLOCK_REALTIME) >= expires);
+        }
     });
 }
 
