@@ -1,8 +1,8 @@
 //! What the executor is to reach, and how far it is.
 //!
 //! A goal is about one row: at most that ratio to the best peer, with everything switched on that the executor
-//! promises, or at most that figure. A ratio of the table is *within noise* of its goal if it is above but a
-//! quarter of the rounds are not. For a goal that is not met the reason is here, in one line, or is not known.
+//! promises, or at most that figure. Where the ratio is above but a quarter of the rounds are not, the run was too
+//! noisy to say. For a goal that is not met the reason is here, in one line, or is not known.
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ const GOALS: &[Goal] = &[
 /// How far a row is from its goal.
 enum State {
     Met,
-    WithinNoise,
+    TooNoisy,
     /// By how much of the goal.
     Missed(f64),
 }
@@ -106,7 +106,7 @@ impl Goal {
         Some(if value <= most {
             State::Met
         } else if low <= most {
-            State::WithinNoise
+            State::TooNoisy
         } else {
             State::Missed(value / most - 1.0)
         })
@@ -119,7 +119,7 @@ impl Goal {
         };
         match self.state(row, ratio) {
             Some(State::Met) => "met".into(),
-            Some(State::WithinNoise) => "within noise".into(),
+            Some(State::TooNoisy) => "too noisy to say".into(),
             Some(State::Missed(by)) => because(format!("{:.0} % above", by * 100.0)),
             None => "not measured".into(),
         }

@@ -28,8 +28,8 @@ pub(crate) fn add(suite: &mut Suite) {
     }
     eprintln!("million");
     let (mut totals, mut sizes) = (Vec::new(), Vec::new());
-    // Fewer rounds: it takes long enough to see less noise.
-    for _ in 0..suite.rounds().min(5) {
+    // Fewer rounds: each takes seconds, and sees less noise.
+    for _ in 0..suite.rounds().div_ceil(4) {
         let (mut total, mut size): (Figures, Figures) = Default::default();
         for column in Column::ALL {
             let (nanoseconds, bytes) = ask_child(column);

@@ -4,21 +4,27 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use plotters::prelude::*;
+use plotters::prelude::{
+    ChartBuilder, IntoDrawingArea, IntoLogRange, LineSeries, PathElement, RGBColor, SVGBackend,
+    Text, WHITE,
+};
+use plotters::style::Color;
 
-/// The points of one name, from left to right.
+use crate::table::Column;
+
+/// Somebody's points, from left to right.
 pub(crate) struct Line {
-    name: &'static str,
+    column: Column,
     points: Vec<(f64, f64)>,
 }
 
 impl Line {
-    pub(crate) fn new(name: &'static str) -> Line {
-        Line { name, points: Vec::new() }
+    pub(crate) fn new(column: Column) -> Line {
+        Line { column, points: Vec::new() }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn column(&self) -> Column {
+        self.column
     }
 
     pub(crate) fn push(&mut self, x: f64, y: f64) {
@@ -34,10 +40,16 @@ pub(crate) struct Plot {
     pub(crate) lines: Vec<Line>,
 }
 
-const SIZE: (u32, u32) = (760, 420);
+const SIZE: (i32, i32) = (800, 420);
 
-/// Ours is first, and stands out. The others can be told apart by those who see fewer colours, too.
-const COLOURS: [RGBColor; 7] = [
+/// Room around the axes, and for what is written beside them: the names of the lines are at the right.
+const MARGIN: i32 = 12;
+const NAMES: i32 = 140;
+const X_AXIS: i32 = 42;
+const Y_AXIS: i32 = 64;
+
+/// By column: ours is first, and stands out. The others can be told apart by those who see fewer colours, too.
+const COLOURS: [RGBColor; Column::COUNT] = [
     RGBColor(0, 0, 0),
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
@@ -45,6 +57,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
+    RGBColor(128, 128, 128),
 ];
 
 impl Plot {
@@ -54,14 +67,16 @@ impl Plot {
     }
 
     fn draw(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-        let root = SVGBackend::new(path, SIZE).into_drawing_area();
+        let root =
+            SVGBackend::new(path, (SIZE.0.try_into()?, SIZE.1.try_into()?)).into_drawing_area();
         root.fill(&WHITE)?;
         let (xs, ys) = (self.range(|point| point.0), self.range(|point| point.1));
         let mut chart = ChartBuilder::on(&root)
             .caption(self.title, ("sans-serif", 20))
-            .margin(12)
-            .x_label_area_size(42)
-            .y_label_area_size(64)
+            .margin(MARGIN)
+            .margin_right(NAMES)
+            .x_label_area_size(X_AXIS)
+            .y_label_area_size(Y_AXIS)
             .build_cartesian_2d(xs.log_scale(), ys.log_scale())?;
         let (format_x, format_y) = (|x: &f64| short(*x), |y: &f64| short(*y));
         chart
@@ -71,21 +86,17 @@ impl Plot {
             .y_desc(self.y)
             .x_label_formatter(&format_x)
             .y_label_formatter(&format_y)
+            .y_labels(4)
             .draw()?;
         for (index, line) in self.lines.iter().enumerate() {
-            let width = if index == 0 { 3 } else { 2 };
-            let style = COLOURS[index].stroke_width(width);
+            let width = if line.column == Column::Ours { 3 } else { 2 };
+            let style = COLOURS[line.column as usize].stroke_width(width);
             let series = LineSeries::new(line.points.iter().copied(), style).point_size(3);
-            chart
-                .draw_series(series)?
-                .label(line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            chart.draw_series(series)?;
+            let (x, y) = (SIZE.0 - NAMES + 8, 48 + 20 * i32::try_from(index)?);
+            root.draw(&PathElement::new([(x, y), (x + 18, y)], style))?;
+            root.draw(&Text::new(line.column.name(), (x + 24, y - 6), ("sans-serif", 13)))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .draw()?;
         root.present()?;
         Ok(())
     }
@@ -113,11 +124,11 @@ impl fmt::Display for Plot {
         let widest = self.lines.iter().max_by_key(|line| line.points.len());
         let sizes = widest.map(|line| line.points.as_slice()).unwrap_or_default();
         writeln!(f, "{}, {}", self.title, self.y)?;
-        write!(f, "{:<16}", self.x)?;
+        write!(f, "{:<26}", self.x)?;
         sizes.iter().try_for_each(|(x, _)| write!(f, " {:>9}", short(*x)))?;
         writeln!(f)?;
         for line in &self.lines {
-            write!(f, "{:<16}", line.name)?;
+            write!(f, "{:<26}", line.column.name())?;
             line.points.iter().try_for_each(|(_, y)| write!(f, " {y:>9.1}"))?;
             writeln!(f)?;
         }

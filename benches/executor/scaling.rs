@@ -70,7 +70,7 @@ impl Contender {
         ops: fn(u32) -> u32,
         measure: impl Fn(u32, u64) -> Duration + 'static,
     ) -> Contender {
-        Contender { line: Line::new(column.name()), measure: Box::new(measure), ops }
+        Contender { line: Line::new(column), measure: Box::new(measure), ops }
     }
 
     /// How many times the workload must be done to last a while. None, if that is too long.
@@ -116,7 +116,7 @@ fn grow(mut contenders: Vec<Contender>, sizes: &[u32], rounds: usize) -> Vec<Lin
     }
     lines.extend(contenders.into_iter().map(|contender| contender.line));
     // In the order of the columns, whoever ended first.
-    lines.sort_by_key(|line| Column::ALL.iter().position(|column| column.name() == line.name()));
+    lines.sort_by_key(|line| line.column() as usize);
     lines
 }
 

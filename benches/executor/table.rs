@@ -1,8 +1,8 @@
 //! Rows, their figures, and the table of medians at the end of a run.
 //!
 //! The last column is our time by the best peer's, the median over rounds, in each of which both had their turn;
-//! so it need not be the quotient of the two medians. Below 1, we are ahead. The best peer is the one for whom the
-//! ratio is largest. A floor is no peer.
+//! so it need not be the quotient of the two medians. Below 1, we are ahead. The best peer is the one whose median over
+//! the rounds is lowest. A floor is no peer.
 
 use std::fmt;
 use std::fs;
@@ -142,20 +142,23 @@ impl Row {
 
     /// The median of somebody's figures.
     pub(crate) fn figure(&self, column: Column) -> Option<f64> {
-        let of_rounds = || {
-            let figures = self.rounds.iter().filter_map(|round| round[column as usize]);
-            quantile(&sorted(figures), 0.5)
-        };
-        self.medians[column as usize].or_else(of_rounds)
+        self.medians[column as usize].or_else(|| self.median_of_rounds(column))
+    }
+
+    fn median_of_rounds(&self, column: Column) -> Option<f64> {
+        let figures = self.rounds.iter().filter_map(|round| round[column as usize]);
+        quantile(&sorted(figures), 0.5)
+    }
+
+    fn best_peer(&self) -> Option<Column> {
+        let peers = Column::ALL.into_iter().filter(|column| column.is_peer());
+        let known = peers.filter_map(|peer| Some((peer, self.median_of_rounds(peer)?)));
+        known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(peer, _)| peer)
     }
 
     /// Our figure by the best peer's.
     pub(crate) fn ratio(&self) -> Option<Ratio> {
-        let peers = Column::ALL.into_iter().filter(|column| column.is_peer());
-        peers.filter_map(|peer| self.ratio_to(peer)).max_by(|a, b| a.median.total_cmp(&b.median))
-    }
-
-    fn ratio_to(&self, peer: Column) -> Option<Ratio> {
+        let peer = self.best_peer()?;
         let in_round =
             |round: &Figures| Some(round[Column::Ours as usize]? / round[peer as usize]?);
         let ratios = sorted(self.rounds.iter().filter_map(in_round));

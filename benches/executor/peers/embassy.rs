@@ -95,26 +95,33 @@ const ASLEEP: u8 = 2;
 
 impl Parker {
     fn wake_up(&self) {
-        // SeqCst: whoever enqueues a task after this asks for another poll.
+        // SeqCst: a task that is enqueued after this asks for another poll, by the swap in `pend`.
         self.state.store(AWAKE, Ordering::SeqCst);
     }
 
     fn park(&self) {
-        // SeqCst: pairs with the swap in `pend`.
-        let fall_asleep =
-            || self.state.compare_exchange(AWAKE, ASLEEP, Ordering::SeqCst, Ordering::SeqCst);
-        if self.state.load(Ordering::Relaxed) == AWAKE && fall_asleep().is_ok() {
-            while self.state.load(Ordering::SeqCst) == ASLEEP {
-                thread::park();
-            }
+        // Relaxed: a hint, which saves the exchange.
+        if self.state.load(Ordering::Relaxed) != AWAKE || !self.fall_asleep() {
+            return;
+        }
+        // Acquire: pairs with the swap in `pend`.
+        while self.state.load(Ordering::Acquire) == ASLEEP {
+            thread::park();
         }
     }
 
+    fn fall_asleep(&self) -> bool {
+        // SeqCst: pairs with the swap in `pend`.
+        let order = Ordering::SeqCst;
+        self.state.compare_exchange(AWAKE, ASLEEP, order, order).is_ok()
+    }
+
     fn pend(&self) {
-        if self.state.load(Ordering::Relaxed) == PENDING {
+        // SeqCst: pairs with the store in `wake_up`, after which the queue is looked at.
+        if self.state.load(Ordering::SeqCst) == PENDING {
             return;
         }
-        // SeqCst: pairs with the exchange in `park`.
+        // SeqCst: pairs with the exchange in `fall_asleep`.
         if self.state.swap(PENDING, Ordering::SeqCst) == ASLEEP {
             self.thread.unpark();
         }
