@@ -76,6 +76,8 @@ pub mod host;
 mod inbox;
 mod io_context;
 mod local_executor;
+#[cfg(all(test, aio_loom))]
+mod loom;
 mod main_loop;
 mod migrate;
 pub mod net;
@@ -86,6 +88,7 @@ mod remote;
 mod run_queue;
 mod spawner;
 mod stats;
+mod sync;
 mod task;
 mod task_fn;
 mod task_table;
