@@ -31,6 +31,10 @@ use crate::task::{JoinError, JoinHandle, Polled, Running, TaskLabel, spawn, writ
 use crate::task_table::TaskTable;
 
 mod inbox;
+mod migrate;
+mod remote;
+mod table;
+mod timers;
 mod wakers;
 
 /// Runs a model in every schedule.
