@@ -31,9 +31,12 @@ mod error;
 mod event_notifier;
 mod fd;
 mod iothread;
+#[cfg(all(test, aio_loom))]
+mod loom;
 mod main_loop;
 mod os;
 mod poll;
+mod sync;
 mod timer;
 mod wait;
 
