@@ -35,9 +35,12 @@ mod fd;
 #[cfg(feature = "glib")]
 mod g_source;
 mod iothread;
+#[cfg(all(test, aio_loom))]
+mod loom;
 mod main_loop;
 mod os;
 mod poll;
+mod sync;
 mod timer;
 mod wait;
 

@@ -7,7 +7,7 @@
 //!
 //! It knows neither an event loop nor C: the doorbell is a trait object.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::inbox::{Inbox, Job, Pushed};
 use crate::run_queue::RunQueue;
+use crate::sync::{alloc, dealloc};
 use crate::thread_id;
 
 /// How an executor asks its event loop to be run.

@@ -77,6 +77,8 @@ mod in_coroutine;
 mod inbox;
 mod io_context;
 mod local_executor;
+#[cfg(all(test, aio_loom))]
+mod loom;
 mod main_loop;
 mod migrate;
 pub mod net;
@@ -87,6 +89,7 @@ mod remote;
 mod run_queue;
 mod spawner;
 mod stats;
+mod sync;
 mod task;
 mod task_fn;
 mod task_table;

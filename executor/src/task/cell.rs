@@ -6,7 +6,7 @@
 
 use std::alloc::Layout;
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -22,6 +22,7 @@ use super::joiner::{Joiner, JoinerSlot};
 use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
 use crate::home::{self, Block, Home};
 use crate::inbox::{Node, NodeVTable, Pushed};
+use crate::sync::Cell;
 use crate::task_table::Place;
 
 /// What a task is to those who do not know its future's type.
@@ -424,6 +425,9 @@ pub(super) unsafe fn free(header: NonNull<Header>) {
     let shared = unsafe { header.as_ref() };
     let (home, block) = (shared.home, vtable(shared).block);
     let joiner = shared.joiner.take();
+    #[cfg(aio_loom)]
+    // SAFETY: as for this function.
+    unsafe { &mut *header.as_ptr() }.state.retire();
     // SAFETY: allocated by `spawn` for this home and layout; the stage is empty, since the result is
     // taken or dropped before the handle's reference goes, and so is the waker's slot now.
     unsafe { home::free(home, header.cast(), block) };

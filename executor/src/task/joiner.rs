@@ -5,11 +5,11 @@
 //!
 //! Threads: home, [home-thread], and whoever frees the cell.
 
-use std::cell::Cell;
 use std::task::Waker;
 
 use super::cell::TaskRef;
 use super::{wake_without_panic, waker};
+use crate::sync::Cell;
 
 /// Whoever waits.
 #[derive(Debug)]

@@ -14,8 +14,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::Cell;
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// In the run queue. Set by `wake`, `cancel` and `finish_poll`, cleared by `start_poll`; never set
 /// together with `RUNNING` or `COMPLETE`, so a task on the stack is in no queue.
@@ -391,6 +391,12 @@ impl State {
         // Pairs with the fence in `post`.
         fence(Ordering::SeqCst);
         Posted { wake: before & POST_WAKE != 0, cancel: before & POST_CANCEL != 0 }
+    }
+
+    /// Fails the model if somebody used the state, and not before this.
+    #[cfg(aio_loom)]
+    pub(super) fn retire(&mut self) {
+        self.remote.with_mut(|_| ());
     }
 }
 
