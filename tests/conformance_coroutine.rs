@@ -3,7 +3,7 @@
 //! Who runs when, in which thread, and what ends the process. The locks are in
 //! `conformance_coroutine_locks.rs`.
 
-#[path = "common/aio.rs"]
+#[path = "conformance/aio.rs"]
 mod aio;
 #[path = "common/coroutine.rs"]
 mod coroutine;

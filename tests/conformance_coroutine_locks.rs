@@ -2,7 +2,7 @@
 //!
 //! Whose turn it is, whom an unlock wakes, and what ends the process.
 
-#[path = "common/aio.rs"]
+#[path = "conformance/aio.rs"]
 mod aio;
 #[path = "common/coroutine.rs"]
 mod coroutine;

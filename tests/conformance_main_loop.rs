@@ -1,20 +1,18 @@
 //! Conformance of the event loop: the main loop and its two contexts.
 //!
-//! What a turn runs, how long it sleeps and what ends the sleep, which context nested loops run, and
+//! What a single turn runs, how long it sleeps and what ends the sleep, which context nested loops run, and
 //! when the BQL is free. The main loop exists once, so each test is a process of its own.
 //!
-//! Waiting for conditions (`AIO_WAIT_WHILE`) is here too: it belongs to the main loop.
+//! What other threads see of it is in `conformance/main_loop.rs`, which QEMU is asked, too.
 
-#[path = "common/aio.rs"]
+#[path = "conformance/aio.rs"]
 mod aio;
 #[path = "common/process.rs"]
 mod process;
 
 use std::cell::{Cell, OnceCell};
-use std::ffi::c_void;
-use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use aio::{
@@ -40,24 +38,6 @@ fn before_the_main_loop_starts_there_is_no_main_context() {
         aio_sys::aio_wait_kick();
         lock_bql();
         assert!(Loop::current().0.is_null());
-    });
-}
-
-#[test]
-fn the_current_context_of_the_main_loop_is_the_main_context() {
-    in_main_loop("the_current_context_of_the_main_loop_is_the_main_context", || {
-        assert!(!Loop::main().0.is_null());
-        assert_ne!(Loop::main(), Loop::iohandler());
-        assert_eq!(Loop::current(), Loop::main());
-        assert!(!aio_sys::qemu_in_iothread());
-        assert!(aio_sys::qemu_in_main_thread());
-        let elsewhere = thread::spawn(|| Loop::current().0.is_null());
-        assert!(elsewhere.join().expect("it returns"), "without the BQL a thread has none");
-        let iohandler_sees = Cell::new(None);
-        let look = || iohandler_sees.set(Some(Loop::current()));
-        Loop::iohandler().oneshot(&look);
-        turn(true);
-        assert_eq!(iohandler_sees.get(), Some(Loop::main()), "never the iohandler context");
     });
 }
 
@@ -161,46 +141,6 @@ fn a_turn_sleeps_until_the_first_timer_of_anybody() {
 }
 
 #[test]
-fn other_threads_wake_the_main_loop_in_every_way() {
-    in_main_loop("other_threads_wake_the_main_loop_in_every_way", || {
-        let woken = AtomicBool::new(false);
-        let wake = || woken.store(true, Ordering::Relaxed);
-        let notifiers = [Notifier::new(), Notifier::new()];
-        let handlers = notifiers.each_ref().map(|notifier| {
-            Handler::on_read(|| {
-                notifier.clear();
-                wake();
-            })
-        });
-        Loop::main().set_fd(notifiers[0].fd(), &handlers[0]);
-        Loop::iohandler().set_fd(notifiers[1].fd(), &handlers[1]);
-        let timer = Timer::new(ptr::null_mut(), QEMU_CLOCK_REALTIME, &wake);
-
-        let ways: [&(dyn Fn() + Sync); 5] = [
-            &|| Loop::main().oneshot(&wake),
-            &|| Loop::iohandler().oneshot(&wake),
-            &|| timer.arm(0),
-            &|| notifiers[0].set(),
-            &|| notifiers[1].set(),
-        ];
-        for way in ways {
-            for _ in 0..200 {
-                woken.store(false, Ordering::Relaxed);
-                thread::scope(|scope| {
-                    scope.spawn(way);
-                    while !woken.load(Ordering::Relaxed) {
-                        turn(true);
-                    }
-                });
-            }
-        }
-        notifiers.iter().zip([Loop::main(), Loop::iohandler()]).for_each(|(notifier, context)| {
-            context.remove_fd(notifier.fd());
-        });
-    });
-}
-
-#[test]
 fn a_notification_ends_the_sleep_of_the_main_loop() {
     in_main_loop("a_notification_ends_the_sleep_of_the_main_loop", || {
         for _ in 0..200 {
@@ -234,38 +174,6 @@ fn a_turn_releases_the_bql_while_it_sleeps_and_callbacks_hold_it() {
 }
 
 #[test]
-fn any_thread_with_the_bql_may_run_the_main_context() {
-    in_main_loop("any_thread_with_the_bql_may_run_the_main_context", || {
-        let ran_on = Cell::new(None);
-        let look = || ran_on.set(Some(thread::current().id()));
-        let ran_on_worker = AtomicBool::new(false);
-        let finished = AtomicBool::new(false);
-        Loop::main().oneshot(&look);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                assert!(Loop::current().0.is_null());
-                lock_bql();
-                assert_eq!(Loop::current(), Loop::main());
-                let here = || {
-                    ran_on_worker.store(aio_sys::qemu_in_main_thread(), Ordering::Relaxed);
-                };
-                Loop::main().oneshot(&here);
-                while !ran_on_worker.load(Ordering::Relaxed) {
-                    Loop::main().poll(true);
-                }
-                finished.store(true, Ordering::Release);
-                aio_sys::qemu_notify_event();
-                unlock_bql();
-            });
-            while !finished.load(Ordering::Acquire) {
-                turn(true);
-            }
-        });
-        assert!(ran_on.get().is_some());
-    });
-}
-
-#[test]
 fn an_idle_bottom_half_of_the_main_loop_runs_every_ten_milliseconds() {
     in_main_loop("an_idle_bottom_half_of_the_main_loop_runs_every_ten_milliseconds", || {
         let runs = Cell::new(0);
@@ -286,73 +194,6 @@ fn an_idle_bottom_half_of_the_main_loop_runs_every_ten_milliseconds() {
 
         assert!((1..=7).contains(&runs.get()), "{} runs in 55 ms", runs.get());
         bh.delete();
-        turn(false);
-    });
-}
-
-#[test]
-fn a_turn_of_a_plain_fd_handler_belongs_to_the_iohandler_context() {
-    in_main_loop("a_turn_of_a_plain_fd_handler_belongs_to_the_iohandler_context", || {
-        static RUNS: AtomicU32 = AtomicU32::new(0);
-        /// # Safety
-        ///
-        /// None: the type is that of a callback.
-        unsafe extern "C" fn count(fd: *mut c_void) {
-            RUNS.fetch_add(1, Ordering::Relaxed);
-            set_plain_handler(fd as usize as RawFd, None);
-        }
-        let notifier = Notifier::with_state(true);
-        set_plain_handler(notifier.fd(), Some(count));
-
-        assert!(!Loop::main().poll(false));
-        assert_eq!(RUNS.load(Ordering::Relaxed), 0);
-        turn(true);
-        assert_eq!(RUNS.load(Ordering::Relaxed), 1);
-        turn(false);
-        assert_eq!(RUNS.load(Ordering::Relaxed), 1);
-    });
-}
-
-fn set_plain_handler(fd: RawFd, read: Option<unsafe extern "C" fn(*mut c_void)>) {
-    // SAFETY: the callback expects the descriptor.
-    unsafe { aio_sys::qemu_set_fd_handler(fd, read, None, fd as usize as *mut c_void) };
-}
-
-#[test]
-fn the_main_loop_may_wait_for_a_bottom_half_of_an_iothread() {
-    in_main_loop("the_main_loop_may_wait_for_a_bottom_half_of_an_iothread", || {
-        let io = Io::new("io");
-        let context = io.context();
-        for expected in 1..=500 {
-            let runs = AtomicU32::new(expected - 1);
-            context.run_and_wait(&|| {
-                assert_eq!(Loop::current(), context);
-                runs.fetch_add(1, Ordering::Relaxed);
-            });
-            assert_eq!(runs.load(Ordering::Relaxed), expected);
-        }
-        drop(io);
-        turn(false);
-    });
-}
-
-#[test]
-fn a_kick_makes_a_waiter_look_again() {
-    in_main_loop("a_kick_makes_a_waiter_look_again", || {
-        for _ in 0..500 {
-            let condition = AtomicBool::new(false);
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    condition.store(true, Ordering::Relaxed);
-                    aio_sys::aio_wait_kick();
-                });
-                aio_sys::aio_wait_begin();
-                while !condition.load(Ordering::Relaxed) {
-                    Loop::main().poll(true);
-                }
-                aio_sys::aio_wait_end();
-            });
-        }
         turn(false);
     });
 }

@@ -314,7 +314,6 @@ fn a_task_that_is_spawned_from_elsewhere_is_made_and_polled_on_the_owner() {
 #[test]
 fn the_tasks_of_an_iothread_are_listed_and_cancelled_from_here() {
     with_iothread("listed", async |_cx: &MainCx, io| {
-        assert!(io.probe().is_none(), "nothing has run there");
         let line = line!() + 1;
         let remote = io.run(async |_io: &IoCx| pending::<()>().await);
         io.run(async |_io: &IoCx| ()).await.unwrap();
@@ -360,5 +359,19 @@ fn an_iothread_that_drops_its_own_last_reference_ends_on_the_main_loop() {
         gone.send(()).unwrap();
         let error = block_on(nc, async |_cx: &MainCx| remote.await.unwrap_err());
         assert!(error.is_cancelled(), "the thread has ended, and with it its tasks");
+    });
+}
+
+#[test]
+fn the_first_work_for_an_iothread_that_somebody_else_ended_is_refused() {
+    on_main(|nc| {
+        // As C code does it: nobody of ours destroys the thread, or has a reference when it ends.
+        // SAFETY: the id is a string, and a null `errp` is allowed.
+        let raw = unsafe { aio_sys::iothread_create(c"foreign".as_ptr(), std::ptr::null_mut()) };
+        let io = IoThread::by_id(nc, "foreign").expect("it was just made").io();
+        // SAFETY: it is in the registry.
+        unsafe { aio_sys::iothread_destroy(raw) };
+        let error = block_on(nc, async move |_: &MainCx| io.run(async |_: &IoCx| ()).await);
+        assert!(error.unwrap_err().is_cancelled());
     });
 }

@@ -55,13 +55,14 @@ fn qemu_lists_our_commands() {
 
 #[test]
 fn a_plugin_that_cannot_do_as_it_is_told_is_refused_with_one_sentence() {
-    let known = "there are commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off";
+    let known = "there are commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
     let commands = EXTENSIONS.join(", ");
     let cases = [
         (",colour=red", format!("there is no argument `colour`; {known}")),
         (",nested=maybe", "the argument `nested` is `on` or `off`, not `maybe`".into()),
         (",commands=x-slumber", format!("there is no command `x-slumber`; there are {commands}")),
         (",qmp=nowhere", "`nowhere` is no address".into()),
+        (",trace=/nonexistent/trace", "/nonexistent/trace: ".into()),
         (",qmp=unix:/nonexistent/qmp", "unix:/nonexistent/qmp: ".into()),
     ];
     with_each_qemu(|program| {
@@ -244,26 +245,6 @@ fn our_server_passes_the_commands_of_qemu_on_beside_a_command_that_waits() {
 
         ours.ok("quit", &json!({}));
         qemu.expect_success();
-    });
-}
-
-#[test]
-fn our_server_refuses_commands_of_qemu_that_need_a_monitor_of_qemu() {
-    let cases = [
-        ("getfd", json!({ "fdname": "name" })),
-        ("closefd", json!({ "fdname": "name" })),
-        ("add-fd", json!({})),
-        ("add_client", json!({ "protocol": "vnc", "fdname": "name" })),
-        ("migrate", json!({ "uri": "fd:name" })),
-        ("dump-guest-memory", json!({ "paging": false, "protocol": "fd:name" })),
-    ];
-    with_each_qemu(|program| {
-        let qemu = Qemu::start(program, "", &[]);
-        let mut ours = qemu.ours();
-        for (name, arguments) in &cases {
-            let why = "takes a file descriptor from a monitor of QEMU's own, which this is not";
-            assert_eq!(ours.ask(name, arguments), error(&format!("The command {name} {why}")));
-        }
     });
 }
 

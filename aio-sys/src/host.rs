@@ -38,15 +38,19 @@ pub use monitor::{
     ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, Monitor,
     QCO_ALLOW_OOB, QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc,
     QmpCommandList, QmpCommandOptions, error_propagate, error_set_internal, g_string_free,
-    qdict_unref, qmp_commands, qmp_dispatch, qmp_find_command, qmp_register_command, qobject,
-    qobject_from_json, qobject_to_json,
+    qdict_unref, qmp_command_is_enabled, qmp_command_name, qmp_commands, qmp_dispatch,
+    qmp_find_command, qmp_for_each_command, qmp_register_command, qobject, qobject_from_json,
+    qobject_to_json,
 };
 pub use system::{
-    Notifier, QemuCoSleep, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_reschedule_self,
-    aio_co_schedule, plugin_version, qemu_co_sleep_ns_wakeable, qemu_coroutine_create,
-    qemu_coroutine_enter, qemu_coroutine_get_aio_context, qemu_coroutine_self,
-    qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
-    stay_loaded, timerlist_run_timers,
+    Notifier, QemuCoSleep, QemuOpts, QemuOptsList, RunState, SHUTDOWN_ACTION_PAUSE, ShutdownAction,
+    VMChangeStateEntry, VMChangeStateHandler, aio_co_reschedule_self, aio_co_schedule,
+    has_monitor_init, monitor_init_opts, plugin_version, qemu_add_vm_change_state_handler,
+    qemu_chr_new_from_opts, qemu_co_sleep_ns_wakeable, qemu_coroutine_create, qemu_coroutine_enter,
+    qemu_coroutine_get_aio_context, qemu_coroutine_self, qemu_coroutine_yield,
+    qemu_del_vm_change_state_handler, qemu_find_opts, qemu_in_coroutine, qemu_opts_parse,
+    qemu_register_shutdown_notifier, runstate_is_running, shutdown_action, stay_loaded,
+    timerlist_run_timers,
 };
 pub use versioned::{
     Version, aio_context_acquire, aio_context_release, aio_context_set_poll_params,

@@ -8,6 +8,8 @@
 use executor::host::Options;
 use executor::qmp::Address;
 
+use super::trace::Target;
+
 /// What the plugin was asked to do.
 #[derive(Debug, Default)]
 pub(crate) struct Arguments {
@@ -19,10 +21,13 @@ pub(crate) struct Arguments {
     nested: bool,
     /// Whether to register the commands of `selftest.rs`, too.
     pub(crate) selftest: bool,
+    /// Where to write a line per event.
+    pub(crate) trace: Option<Target>,
 }
 
 /// The arguments there are, for people.
-const KNOWN: &str = "commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off";
+const KNOWN: &str =
+    "commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
 
 impl Arguments {
     /// Parses `key=value` strings. The error is a sentence.
@@ -34,6 +39,7 @@ impl Arguments {
                 "commands" => arguments.commands = Some(list(value)),
                 "nested" => arguments.nested = switch(key, value)?,
                 "qmp" => arguments.qmp.push(address(value)?),
+                "trace" => arguments.trace = target(value),
                 "selftest" => arguments.selftest = switch(key, value)?,
                 _ => return Err(format!("there is no argument `{key}`; there are {KNOWN}")),
             }
@@ -53,6 +59,14 @@ fn list(value: &str) -> Vec<String> {
 
 fn address(value: &str) -> Result<Address, String> {
     value.parse().map_err(|error| format!("`{value}` is no address: {error}"))
+}
+
+fn target(value: &str) -> Option<Target> {
+    match value {
+        "off" => None,
+        "on" => Some(Target::Stderr),
+        path => Some(Target::File(path.into())),
+    }
 }
 
 fn switch(key: &str, value: &str) -> Result<bool, String> {

@@ -32,8 +32,10 @@ mod block;
 mod commands;
 mod selftest;
 mod server;
+mod trace;
 
 use arguments::Arguments;
+use trace::Trace;
 
 /// The version of the plugin interface that this library asks for. QEMU reads it after it has loaded the
 /// library and before it calls anything.
@@ -100,23 +102,37 @@ fn install(given: &[String]) -> Result<(), String> {
 }
 
 fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host::Refusal> {
+    let trace = arguments.trace.as_ref().map(Trace::open).transpose();
+    let trace = trace.map_err(|error| host::Refusal::because(error.to_string()))?;
+    if let Some(trace) = &trace {
+        trace.panics();
+        trace.guest(loading.cx());
+    }
     // QEMU's monitors have no room for events of ours; nobody hears these.
     let nobody = EventSink::new();
-    let registry = extensions(loading.cx(), &nobody, arguments);
+    let registry = extensions(loading.cx(), &nobody, arguments, trace.as_ref());
     if !arguments.qmp.is_empty() {
-        let served = server::start(loading.cx(), arguments);
+        let served = server::start(loading, arguments, trace.as_ref());
         served.map_err(|error| host::Refusal::because(error.to_string()))?;
     }
     loading.register(registry, arguments.commands.as_deref())
 }
 
 /// The commands that QEMU does not have.
-fn extensions(cx: &MainCx, events: &EventSink, arguments: &Arguments) -> Registry {
+fn extensions(
+    cx: &MainCx,
+    events: &EventSink,
+    arguments: &Arguments,
+    trace: Option<&Trace>,
+) -> Registry {
     let mut registry = Registry::new();
     if arguments.selftest {
         selftest::register(&mut registry);
     }
     commands::register_extensions(&mut registry, cx.probe(), events);
     block::register(&mut registry, events);
+    if let Some(trace) = trace.cloned() {
+        registry.observe(move |event| trace.command(event));
+    }
     registry
 }

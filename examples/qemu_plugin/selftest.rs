@@ -27,7 +27,14 @@ use executor::time::{sleep, sleep_on};
 use executor::{IoCx, IoThread, MainCx, NoCoroutine, OobContext, block_on};
 use serde::Deserialize;
 
+mod conformance;
+mod ends;
+mod guest;
+
 pub(super) fn register(registry: &mut Registry) {
+    conformance::register(registry);
+    ends::register(registry);
+    guest::register(registry);
     registry.command::<Panic<Blocking>, _>(|_: &mut NoCoroutine, ()| panic!("a blocking panic"));
     registry.command::<Panic<Coroutine>, _>(panic_in_task);
     registry.command::<Panic<Oob>, _>(|_: &OobContext, ()| panic!("an out-of-band panic"));

@@ -1,35 +1,42 @@
 //! A QMP server of our own, inside QEMU: `qmp=unix:PATH`.
 //!
 //! QEMU's dispatcher runs one command at a time in the whole process, so a command that waits holds up
-//! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them.
+//! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them. So
+//! clients do not wait for each other; one that enables `x-concurrent` does not wait for itself either.
 //!
-//! Owns the server, in a task that ends with QEMU.
+//! The server ends with QEMU: clients whose commands were cancelled are told so before.
 //!
 //! Threads: the main loop's; the server has a thread of its own for its clients.
 
-use std::future::pending;
 use std::io;
 
-use executor::MainCx;
-use executor::host;
+use executor::host::{self, Loading};
 use executor::qmp::{EventSink, Server, SessionOptions, Version};
+use executor::{MainCx, block_on};
 
 use super::arguments::Arguments;
 use super::extensions;
+use super::trace::Trace;
 
 /// Starts the server.
-pub(super) fn start(cx: &MainCx, arguments: &Arguments) -> io::Result<()> {
+pub(super) fn start(
+    loading: &mut Loading<'_>,
+    arguments: &Arguments,
+    trace: Option<&Trace>,
+) -> io::Result<()> {
     let events = EventSink::new();
-    let mut registry = extensions(cx, &events, arguments);
-    registry.set_fallback(host::find_builtin);
-    let options = SessionOptions::new(version());
+    if let Err(refusal) = loading.forward_events(events.clone()) {
+        eprintln!("qemu_plugin: clients hear no events of QEMU's: {refusal}");
+    }
+    let cx = loading.cx();
+    let mut registry = extensions(cx, &events, arguments, trace);
+    registry.add_query_commands();
+    registry.set_fallback(host::find_builtin, host::builtin_names);
+    let mut options = SessionOptions::new(version());
+    options.offers_concurrent = true;
     let server = Server::start_with_events(cx, registry, options, events)?;
     arguments.qmp.iter().try_for_each(|address| server.listen(address))?;
-    cx.spawn_named("qmp:server", async move |_: &MainCx| {
-        let _until_qemu_ends = server;
-        pending::<()>().await;
-    })
-    .detach();
+    loading.on_shutdown(|nc| block_on(nc, async move |_: &MainCx| server.shutdown().await));
     Ok(())
 }
 

@@ -38,6 +38,7 @@ impl Service {
         more(&mut registry);
         let mut session = SessionOptions::new(commands::query::version());
         session.pretty = options.pretty;
+        session.offers_concurrent = true;
         let server = Server::start_with_events(cx, registry, session, events.clone())?;
         let service = Self { server, events };
         match service.open(cx, options).await {

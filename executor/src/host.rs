@@ -14,8 +14,8 @@
 //!
 //! C coroutines are for [`coroutine`]: futures in them, and futures of what they return.
 //!
-//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `block` → `shutdown` → here;
-//! `self_test` → here.
+//! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `block` → `shutdown` →
+//! here; `run_state`, `self_test` → here.
 
 use std::fmt;
 
@@ -31,12 +31,17 @@ mod builtin;
 pub(crate) mod command;
 pub mod coroutine;
 #[cfg(feature = "qmp")]
+mod events;
+#[cfg(feature = "qmp")]
 mod object;
+mod run_state;
 mod self_test;
 mod shutdown;
 
+pub use run_state::{GuestWatch, guest_runs};
+
 #[cfg(feature = "qmp")]
-pub use builtin::find_builtin;
+pub use builtin::{builtin_names, find_builtin};
 
 /// How the executor sits in QEMU's main loop.
 #[derive(Clone, Copy, Debug, Default)]

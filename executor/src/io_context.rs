@@ -1,8 +1,12 @@
 //! Work on iothreads: `reschedule_to` and `IoContext::run`.
 //!
-//! Each iothread that is sent work gets an executor of its own, made in the iothread by a one-shot bottom
-//! half with the first piece of work and shut down when the thread ends. What is sent before the executor
-//! is there waits in the port, in order.
+//! Each iothread that is asked for its [`IoContext`] gets an executor of its own, made in the iothread by a
+//! one-shot bottom half and shut down when the thread ends. What is sent before the executor is there waits in
+//! the port, in order.
+//!
+//! The executor is made when the handle is, not with the first piece of work: whoever asks has a reference
+//! on the iothread, so the thread runs what is scheduled then. Later nobody may have one, and a thread that
+//! never knew of us would end without closing the port; what is sent to it would wait for ever.
 
 #![forbid(unsafe_code)]
 
@@ -50,12 +54,9 @@ where
 }
 
 impl IoContext {
-    /// The place that runs `context`: an iothread's event loop.
-    pub(crate) fn of(context: &Context) -> IoContext {
-        let new = || {
-            let state = Mutex::new(State::Unattached(Vec::new()));
-            Arc::new(Port { context: context.clone(), home: OnceLock::new(), state })
-        };
+    /// The place that runs `context`, the event loop of an iothread on which the caller has a reference.
+    fn of(context: &Context) -> IoContext {
+        let new = || Port::open(context);
         IoContext { port: Arc::clone(ports().entry(context.address()).or_insert_with(new)) }
     }
 
@@ -83,7 +84,8 @@ impl IoContext {
         &self.port.context
     }
 
-    /// Lists and cancels the tasks that run there. `None` before the first one was sent.
+    /// Lists and cancels the tasks that run there. `None` until the iothread has made its executor, which it
+    /// does before anything that is sent to it runs, and after it has ended.
     pub fn probe(&self) -> Option<Probe> {
         match &*self.port.lock() {
             State::Attached(probe) => Some(probe.clone()),
@@ -129,16 +131,6 @@ impl IoThread {
     }
 }
 
-/// Closes the port of an iothread that is about to end and was never sent anything.
-pub(crate) fn forget_unused(context: &Context) {
-    let mut ports = ports();
-    let address = context.address();
-    let unused = ports.get(&address).is_some_and(|port| port.close_if_unused());
-    let removed = if unused { ports.remove(&address) } else { None };
-    drop(ports);
-    drop(removed);
-}
-
 impl fmt::Debug for IoContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("IoContext").field(&self.port.context).finish()
@@ -154,7 +146,7 @@ struct Port {
 }
 
 enum State {
-    /// No executor yet. The first job sends for it.
+    /// No executor yet; it is on its way.
     Unattached(Vec<Job>),
     Attached(Probe),
     /// The iothread has ended.
@@ -168,45 +160,39 @@ fn ports() -> MutexGuard<'static, HashMap<usize, Arc<Port>>> {
 }
 
 impl Port {
+    /// The thread that runs `context` does not end before it has run what is scheduled here.
+    fn open(context: &Context) -> Arc<Port> {
+        let state = Mutex::new(State::Unattached(Vec::new()));
+        let port = Arc::new(Port { context: context.clone(), home: OnceLock::new(), state });
+        let attached = Arc::clone(&port);
+        run_oneshot(context, move || attached.attach());
+        port
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn post(self: &Arc<Self>, job: Job) -> Option<Job> {
+    fn post(&self, job: Job) -> Option<Job> {
         match self.home.get() {
             Some(home) => home.send(job).err(),
             None => self.post_early(job),
         }
     }
 
-    fn post_early(self: &Arc<Self>, job: Job) -> Option<Job> {
+    fn post_early(&self, job: Job) -> Option<Job> {
         let mut state = self.lock();
         match &mut *state {
             State::Unattached(waiting) => {
                 waiting.push(job);
-                if waiting.len() == 1 {
-                    let port = Arc::clone(self);
-                    // Under the lock: whoever ends the iothread asks `close_if_unused` before, so the
-                    // loop still runs what is scheduled here.
-                    run_oneshot(&self.context, move || port.attach());
-                }
                 None
             }
             State::Attached(_) => {
                 drop(state);
-                self.home.get().expect("set before the state").send(job).err()
+                self.home.get().expect("set before the lock was released").send(job).err()
             }
             State::Closed => Some(job),
         }
-    }
-
-    fn close_if_unused(&self) -> bool {
-        let mut state = self.lock();
-        let unused = matches!(&*state, State::Unattached(waiting) if waiting.is_empty());
-        if unused {
-            *state = State::Closed;
-        }
-        unused
     }
 
     /// Makes the executor, if there is none, and sends it what has waited. In the iothread.

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
-//! and `error`, `writer` below all of them. `command` and `registry` do not know sessions, and sessions do
-//! not know them. `server` is above everything, and alone in reading a clock, opening sockets and
+//! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
+//! do not know them. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -28,6 +28,7 @@ mod command;
 mod error;
 mod events;
 mod lexer;
+mod observe;
 mod output;
 mod parser;
 mod registry;
@@ -44,6 +45,7 @@ pub use command::{
 };
 pub use error::{Error, ErrorClass};
 pub use events::{Event, Throttle};
+pub use observe::{CommandEvent, CommandStep};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};
 pub use server::{Address, AddressError, EventSink, Server};

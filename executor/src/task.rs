@@ -47,12 +47,10 @@ mod state;
 mod waker;
 
 pub(crate) use cell::{Header, Polled, TaskRef, spawn};
-#[cfg(feature = "host")]
-pub(crate) use lost::drop_payload;
-#[cfg(feature = "qmp")]
-pub(crate) use lost::message;
 pub(crate) use lost::write_stderr;
 pub(crate) use lost::{Payload, report_lost_panic, wake_without_panic};
+#[cfg(feature = "qmp")]
+pub(crate) use lost::{drop_payload, message};
 pub(crate) use running::Running;
 
 pub use join::{JoinError, JoinHandle};

@@ -155,6 +155,11 @@ impl Qemu {
         self.connect("ours", &json!({}))
     }
 
+    /// As [`ours`](Self::ours), with a capability.
+    pub(crate) fn ours_with(&self, capability: &str) -> Monitor {
+        self.connect("ours", &json!({ "enable": [capability] }))
+    }
+
     fn connect(&self, socket: &str, negotiation: &Value) -> Monitor {
         let stream = UnixStream::connect(self.folder.file(socket)).expect("the monitor listens");
         let mut monitor = Monitor { client: Client::new(stream) };
@@ -224,6 +229,21 @@ impl Monitor {
         loop {
             let line = self.client.receive();
             if line.get("event").is_none() {
+                return line;
+            }
+        }
+    }
+
+    /// Waits for whatever comes next.
+    pub(crate) fn receive_line(&mut self) -> Value {
+        self.client.receive()
+    }
+
+    /// Waits for an event, past everything else.
+    pub(crate) fn wait_for_event(&mut self, name: &str) -> Value {
+        loop {
+            let line = self.client.receive();
+            if line["event"] == name {
                 return line;
             }
         }

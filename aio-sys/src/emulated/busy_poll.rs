@@ -72,18 +72,20 @@ impl Polling {
     }
 }
 
-/// Asks the handlers from userspace, for a while if this pass may sleep.
+/// Asks the handlers from userspace for a while, if this pass may sleep and has a time to poll.
 ///
 /// Returns how long the pass may still sleep, 0 if something is ready, and when it began to wait, if
 /// poll times are adapted.
 pub(super) fn run(context: &Context, timeout_ns: i64, ready: &mut Ready) -> (i64, Option<i64>) {
     let timeout_ns = if context.doorbell.is_rung() { 0 } else { timeout_ns };
     let begin = (timeout_ns != 0 && context.polling.is_on()).then(os::monotonic_ns);
-    let found = if context.monitor.has_polled() {
-        ask_handlers(context, timeout_ns, begin, ready)
-    } else {
-        begin.is_some_and(|begin| watch_doorbell(context, timeout_ns, begin))
-    };
+    let found = begin.is_some_and(|begin| {
+        if context.monitor.has_polled() {
+            ask_handlers(context, timeout_ns, begin, ready)
+        } else {
+            watch_doorbell(context, timeout_ns, begin)
+        }
+    });
     (if found { 0 } else { timeout_ns }, begin)
 }
 
@@ -91,9 +93,7 @@ pub(super) fn run(context: &Context, timeout_ns: i64, ready: &mut Ready) -> (i64
 /// it rings within that time.
 fn watch_doorbell(context: &Context, timeout_ns: i64, begin: i64) -> bool {
     let limit_ns = context.polling.doorbell_ns.load(Ordering::Relaxed);
-    let Some(deadline) = deadline(context, timeout_ns, Some(begin), limit_ns) else {
-        return false;
-    };
+    let Some(deadline) = deadline(context, timeout_ns, begin, limit_ns) else { return false };
     loop {
         for _ in 0..LOOKS_PER_CLOCK_READ {
             if context.doorbell.is_rung() {
@@ -107,35 +107,35 @@ fn watch_doorbell(context: &Context, timeout_ns: i64, begin: i64) -> bool {
     }
 }
 
-fn ask_handlers(context: &Context, timeout_ns: i64, begin: Option<i64>, ready: &mut Ready) -> bool {
+fn ask_handlers(context: &Context, timeout_ns: i64, begin: i64, ready: &mut Ready) -> bool {
     let handlers = context.monitor.polled();
     let doorbell_ns = context.polling.doorbell_ns.load(Ordering::Relaxed);
     let poll_times = handlers.iter().map(|handler| handler.poll_ns.load(Ordering::Relaxed));
     let limit_ns = poll_times.fold(doorbell_ns, i64::max);
-    let deadline = deadline(context, timeout_ns, begin, limit_ns);
+    let Some(deadline) = deadline(context, timeout_ns, begin, limit_ns) else { return false };
     loop {
-        ready.doorbell |= timeout_ns != 0 && context.doorbell.is_rung();
+        ready.doorbell |= context.doorbell.is_rung();
         let mut found = ready.doorbell;
         for handler in handlers.iter() {
             found |= ready.add_if_polled(handler);
         }
         if found {
-            adapt(context, begin, ready);
+            adapt(context, Some(begin), ready);
             return true;
         }
-        match deadline {
-            Some(deadline) if os::monotonic_ns() < deadline => hint::spin_loop(),
-            _ => return false,
+        if os::monotonic_ns() >= deadline {
+            return false;
         }
+        hint::spin_loop();
     }
 }
 
-/// When to stop, or `None` if this pass looks only once.
-fn deadline(context: &Context, timeout_ns: i64, begin: Option<i64>, limit_ns: i64) -> Option<i64> {
+/// When to stop, or `None` if this pass does not poll.
+fn deadline(context: &Context, timeout_ns: i64, begin: i64, limit_ns: i64) -> Option<i64> {
     if limit_ns == 0 || context.monitor.needs_kernel() {
         return None;
     }
-    Some(begin?.saturating_add(soonest(timeout_ns, limit_ns)))
+    Some(begin.saturating_add(soonest(timeout_ns, limit_ns)))
 }
 
 /// Adapts the poll times of what became ready to how long the pass has waited since `begin`.

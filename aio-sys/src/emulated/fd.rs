@@ -213,7 +213,7 @@ impl FdMonitor {
         self.epoll.watch(other.epoll.as_raw_fd(), events::IN, NESTED)
     }
 
-    /// Whether a pass that does not sleep must ask the kernel, and no pass may busy-poll.
+    /// Whether no pass may busy-poll, since there is a handler that only the kernel can ask.
     pub(super) fn needs_kernel(&self) -> bool {
         // Relaxed: whoever adds a handler rings the doorbell afterwards.
         self.kernel_only.load(Ordering::Relaxed) != 0
@@ -394,7 +394,8 @@ impl Ready {
 ///
 /// Level-triggered: `io_read` runs while the descriptor is readable, hung up or in error, `io_write`
 /// while it is writable or in error. `io_poll` says without a system call whether `io_poll_ready`
-/// has something to do; without `io_poll_ready` it is ignored. A handler without `io_poll` turns
+/// has something to do; without `io_poll_ready` it is ignored. It is asked while the loop busy-polls, and not
+/// before the handler was called once for an event of the kernel's. A handler without `io_poll` turns
 /// busy polling of the whole context off.
 ///
 /// Any thread may call this. It does not wait for a callback that is running in the home thread.

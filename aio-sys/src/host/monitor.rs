@@ -118,6 +118,17 @@ unsafe extern "C" {
         allow_oob: bool,
         cur_mon: *mut Monitor,
     ) -> *mut QDict;
+    /// Calls a function for every command of a list.
+    pub fn qmp_for_each_command(
+        cmds: *const QmpCommandList,
+        call: unsafe extern "C" fn(cmd: *const QmpCommand, opaque: *mut c_void),
+        opaque: *mut c_void,
+    );
+    /// Returns the name of a command, which lives as long as the command.
+    pub fn qmp_command_name(cmd: *const QmpCommand) -> *const c_char;
+    /// Says whether a command can be called.
+    pub fn qmp_command_is_enabled(cmd: *const QmpCommand) -> bool;
+
     /// Gives a reference on an object back. Null is nothing.
     pub fn qdict_unref(dict: *mut QDict);
 

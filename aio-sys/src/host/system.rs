@@ -5,10 +5,11 @@
 //! Threads: said at each function. A coroutine of the main context runs in whichever thread holds the
 //! BQL and runs that context.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{MaybeUninit, size_of};
 
-use crate::types::{AioContext, Coroutine, CoroutineEntry, QEMUClockType, QEMUTimerList};
+use crate::types::{AioContext, Coroutine, CoroutineEntry, Error, QEMUClockType, QEMUTimerList};
 
 use super::versioned::find;
 
@@ -39,6 +40,37 @@ pub struct QemuCoSleep {
     pub to_wake: *mut Coroutine,
 }
 
+/// A registration of a run-state handler.
+#[derive(Debug)]
+#[repr(C)]
+pub struct VMChangeStateEntry {
+    _bytes: [u8; 0],
+    _hidden: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// The options of one kind that the command line has.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QemuOptsList {
+    _bytes: [u8; 0],
+    _hidden: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// One of them.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QemuOpts {
+    _bytes: [u8; 0],
+    _hidden: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// What the guest is doing: the numbers differ between releases.
+pub type RunState = c_uint;
+
+/// A function that is called when the guest is stopped or started, under the BQL.
+pub type VMChangeStateHandler =
+    unsafe extern "C" fn(opaque: *mut c_void, running: bool, state: RunState);
+
 unsafe extern "C" {
     /// Says whether the caller runs in a coroutine.
     pub safe fn qemu_in_coroutine() -> bool;
@@ -67,6 +99,34 @@ unsafe extern "C" {
     /// What is done when the guest has shut down. Changed under the BQL.
     pub static mut shutdown_action: ShutdownAction;
 
+    /// Finds the options of a kind. Main thread.
+    pub fn qemu_find_opts(group: *const c_char) -> *mut QemuOptsList;
+    /// Adds an option as the command line does; null and an error if it is wrong. Main thread, while QEMU
+    /// starts.
+    pub fn qemu_opts_parse(
+        list: *mut QemuOptsList,
+        params: *const c_char,
+        permit_abbrev: bool,
+        errp: *mut *mut Error,
+    ) -> *mut QemuOpts;
+
+    /// Makes a character device; null and an error if that fails. Main thread.
+    pub fn qemu_chr_new_from_opts(
+        opts: *mut QemuOpts,
+        context: *mut c_void,
+        errp: *mut *mut Error,
+    ) -> *mut c_void;
+
+    /// Says whether the guest runs. Under the BQL.
+    pub safe fn runstate_is_running() -> bool;
+    /// Calls a handler whenever the guest is stopped or started. Under the BQL.
+    pub fn qemu_add_vm_change_state_handler(
+        cb: VMChangeStateHandler,
+        opaque: *mut c_void,
+    ) -> *mut VMChangeStateEntry;
+    /// Takes that back. Under the BQL.
+    pub fn qemu_del_vm_change_state_handler(e: *mut VMChangeStateEntry);
+
     /// Calls the callbacks of the timers whose time has come. Home thread of the list.
     pub fn timerlist_run_timers(timer_list: *mut QEMUTimerList) -> bool;
 }
@@ -82,6 +142,36 @@ pub fn plugin_version() -> c_int {
     // SAFETY: a pointer that is only compared; none of them is called.
     let is_there = |name| unsafe { find::<*const c_void>(name) }.is_some();
     since.into_iter().find(|(_, name)| is_there(name)).map_or(1, |(version, _)| version)
+}
+
+type InitMonitor = unsafe extern "C" fn(opts: *mut QemuOpts, errp: *mut *mut Error) -> c_int;
+
+/// The function got another name in 11.1.
+fn find_monitor_init() -> Option<InitMonitor> {
+    let names = [c"monitor_init_opts", c"monitor_new_opts"];
+    // SAFETY: that is the prototype of both names, but for what they return, which nobody looks at.
+    names.into_iter().find_map(|name| unsafe { find(name) })
+}
+
+/// Says whether this QEMU exports what [`monitor_init_opts`] needs.
+#[must_use]
+pub fn has_monitor_init() -> bool {
+    find_monitor_init().is_some()
+}
+
+/// Makes a monitor as an option of the command line asks for it.
+///
+/// # Panics
+///
+/// If QEMU does not export the function.
+///
+/// # Safety
+///
+/// Main thread, under the BQL; `opts` is an option of the group `mon`; `errp` points to a null pointer.
+pub unsafe fn monitor_init_opts(opts: *mut QemuOpts, errp: *mut *mut Error) {
+    let init = find_monitor_init().expect("the caller asked for it");
+    // SAFETY: the caller's promise.
+    unsafe { init(opts, errp) };
 }
 
 /// Keeps the library that this code is in loaded until the process ends, whatever QEMU does to its

@@ -102,6 +102,11 @@ impl IoThread {
 
     fn make(_bql: &Bql, id: &str) -> io::Result<IoThread> {
         let c_id = c_id(id)?;
+        // QEMU ends the process when one of its objects gets a child of a name that is taken.
+        if known().iter().any(|known| *known.id == *id) {
+            let why = format!("cannot create iothread `{id}`: the id is in use");
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+        }
         let mut error = ptr::null_mut();
         // SAFETY: the string is NUL-terminated; `error` is null and outlives the call.
         let raw = unsafe { aio_sys::iothread_create(c_id.as_ptr(), &raw mut error) };
@@ -184,7 +189,6 @@ impl IoThread {
             let why = "the iothread was destroyed before, or made by somebody else";
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
-        crate::io_context::forget_unused(&self.context());
         // SAFETY: made here and not destroyed yet, as just seen, and the lock keeps it so.
         unsafe { aio_sys::iothread_destroy(self.raw.as_ptr()) };
         Ok(())

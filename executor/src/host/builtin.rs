@@ -7,22 +7,24 @@
 //! QEMU's own monitors have another dispatcher, which knows nothing of this one: a command of theirs that
 //! waits in a coroutine (few do) can be overtaken, as it can by the human monitor.
 //!
-//! Commands that take a file descriptor from their monitor are refused: our clients have no monitor of C's,
-//! and the C code does not look.
+//! Commands that look into their monitor are refused: our clients have no monitor of C's, and the C code does not
+//! check. All others that name a file descriptor (`netdev_add`, `chardev-add`, `object-add`,
+//! `migrate-incoming`, …) do check: without a monitor they take a number, for a descriptor of the process.
 //!
 //! Threads: the main loop's. QEMU may move the coroutine; its result is brought home.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::rc::Rc;
 
+use aio_sys::host::QmpCommand;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::command::{qemu_has, refused, start_at_home};
-use super::object;
+use super::command::{qemu_has, start_at_home};
+use super::{events, object};
 use crate::aio::bottom_half::run_oneshot;
 use crate::aio::callback::no_unwind;
 use crate::aio::context::Context;
@@ -30,8 +32,8 @@ use crate::qmp::{Arguments, Call, Error, ErrorClass, Json, Outcome};
 use crate::remote::{self, Errand};
 
 /// Returns how to call a command that QEMU has: for
-/// [`Registry::set_fallback`](crate::qmp::Registry::set_fallback). Their events go to QEMU's own monitors
-/// only, and they are not available out of band.
+/// [`Registry::set_fallback`](crate::qmp::Registry::set_fallback). They are not available out of band, and their
+/// events come if [`forward_events`](super::Loading::forward_events) was called.
 pub fn find_builtin(name: &str) -> Option<Call> {
     let c_name = CString::new(name).ok()?;
     if !qemu_has(&c_name) {
@@ -44,36 +46,66 @@ pub fn find_builtin(name: &str) -> Option<Call> {
     })))
 }
 
+/// Returns the names of the commands that QEMU has, ours among them: for
+/// [`Registry::set_fallback`](crate::qmp::Registry::set_fallback).
+pub fn builtin_names() -> Vec<String> {
+    /// # Safety
+    ///
+    /// `command` is one of QEMU's; `names` is the list below.
+    unsafe extern "C" fn add(command: *const QmpCommand, names: *mut c_void) {
+        // SAFETY: by this function's contract.
+        if unsafe { aio_sys::host::qmp_command_is_enabled(command) } {
+            // SAFETY: by this function's contract.
+            let name = unsafe { aio_sys::host::qmp_command_name(command) };
+            // SAFETY: a C string, which lives as long as the command.
+            let name = unsafe { CStr::from_ptr(name) };
+            // SAFETY: by this function's contract; nobody else uses it meanwhile.
+            unsafe { &mut *names.cast::<Vec<String>>() }.push(name.to_string_lossy().into_owned());
+        }
+    }
+    let mut names = Vec::new();
+    let commands = &raw const aio_sys::host::qmp_commands;
+    // SAFETY: the list lives for ever, and nothing is added to it meanwhile; `add` gets what it expects.
+    unsafe { aio_sys::host::qmp_for_each_command(commands, add, (&raw mut names).cast()) };
+    names
+}
+
 async fn dispatch(name: &str, arguments: Arguments) -> Outcome {
-    if needs_monitor(name, &arguments) {
-        let why = "takes a file descriptor from a monitor of QEMU's own";
-        return Err(Error::generic(format!("The command {name} {why}, which this is not")));
+    if let Some(why) = needs_monitor(name, &arguments) {
+        return Err(Error::generic(format!("The command {name} {why}")));
     }
     let request = Json::new(&json!({ "execute": name, "arguments": arguments }))?;
     let request = CString::new(request.as_str()).expect("what is not printable is escaped");
     let (errand, remote) = remote::pair();
     QUEUE.with_borrow_mut(|queue| queue.waiting.push_back(Job { request, errand }));
     start_next();
-    remote.await.unwrap_or_else(|error| Err(refused(error)))
+    remote.await.unwrap_or_else(|error| Err(Error::without_outcome(error)))
 }
 
-/// Whether C code would look into the monitor that the command came from.
-fn needs_monitor(name: &str, arguments: &Arguments) -> bool {
+/// Why a command cannot run without a monitor of C's, if so: each of these follows the pointer to its monitor
+/// without a look whether there is one.
+fn needs_monitor(name: &str, arguments: &Arguments) -> Option<&'static str> {
+    const FD: &str = "takes a file descriptor from a monitor of QEMU's own, which this is not";
+    const STATE: &str = "is about a monitor of QEMU's own, which this is not";
+    let begins_with_fd = |member| {
+        let value: Option<&Value> = arguments.get(member);
+        value.and_then(Value::as_str).is_some_and(|address| address.starts_with("fd:"))
+    };
     match name {
-        "getfd" | "closefd" | "add-fd" | "add_client" => true,
-        "migrate" | "migrate-incoming" | "dump-guest-memory" => arguments.values().any(names_fd),
-        _ => false,
+        // The descriptors that a client has passed.
+        "getfd" | "closefd" | "add-fd" | "add_client" => Some(FD),
+        "migrate" if begins_with_fd("uri") || has_fd_channel(arguments) => Some(FD),
+        "dump-guest-memory" if begins_with_fd("protocol") => Some(FD),
+        // The commands that it has, the processor that it has chosen.
+        "qmp_capabilities" | "query-commands" | "inject-nmi" => Some(STATE),
+        _ => None,
     }
 }
 
-/// Whether there is an address like `fd:name` in a value, or one of the type `fd`.
-fn names_fd(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text == "fd" || text.starts_with("fd:"),
-        Value::Array(values) => values.iter().any(names_fd),
-        Value::Object(members) => members.values().any(names_fd),
-        _ => false,
-    }
+/// Whether one of the `channels` of a migration is a file descriptor.
+fn has_fd_channel(arguments: &Arguments) -> bool {
+    let channels = arguments.get("channels").and_then(Value::as_array);
+    channels.is_some_and(|channels| channels.iter().any(|it| it["addr"]["type"] == "fd"))
 }
 
 /// A request, and whom to answer.
@@ -126,6 +158,7 @@ extern "C" fn run(opaque: *mut c_void) {
     // SAFETY: in a coroutine of the main loop, under the lock; the frames above are this one and C's.
     let outcome = unsafe { ask(&request) };
     start_at_home(move || {
+        events::drain();
         errand.complete(Ok(outcome));
         finish();
     });

@@ -15,7 +15,6 @@
 //! Threads: as above. The registry never leaves the main loop's thread; a command that arrives elsewhere
 //! takes a bottom half of the iohandler context there.
 
-use std::any::Any;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -35,7 +34,6 @@ use crate::in_coroutine::InCoroutine;
 use crate::main_loop::{is_home, main_core};
 use crate::qmp::{Arguments, Call, Command, Error, OobCall, Outcome, Registry};
 use crate::remote::{self, Errand};
-use crate::task::{JoinError, drop_payload, message};
 
 thread_local! {
     /// What was registered; filled in the main loop's thread only.
@@ -64,7 +62,8 @@ impl Loading<'_> {
         if OOB.set(oob.collect()).is_err() {
             return Err(Refusal::because("commands were registered with QEMU already"));
         }
-        REGISTRY.with(|cell| cell.set(registry)).expect("set together with `OOB`");
+        let first = REGISTRY.with(|cell| cell.set(registry).is_ok());
+        assert!(first, "set together with `OOB`");
         commands.into_iter().for_each(Chosen::register);
         Ok(())
     }
@@ -173,7 +172,7 @@ fn run(name: &'static str, arguments: Arguments) -> Outcome {
     // SAFETY: QEMU's dispatcher has called us in a coroutine of its own, as just seen, which it does not enter
     // while we wait.
     let outcome = unsafe { InCoroutine::assume(wait) };
-    outcome.unwrap_or_else(|error| Err(refused(error)))
+    outcome.unwrap_or_else(|error| Err(Error::without_outcome(error)))
 }
 
 fn run_blocking(name: &str, arguments: Arguments) -> Outcome {
@@ -219,19 +218,5 @@ fn find(name: &str) -> Result<Call, Error> {
 
 /// Makes a panic an error.
 fn catch(call: impl FnOnce() -> Outcome) -> Outcome {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(payload)))
-}
-
-/// The error of a command that has no outcome.
-pub(super) fn refused(error: JoinError) -> Error {
-    match error.into_panic() {
-        Ok(payload) => panicked(payload),
-        Err(_cancelled) => Error::generic("The command was cancelled"),
-    }
-}
-
-fn panicked(payload: Box<dyn Any + Send>) -> Error {
-    let error = Error::generic(format!("The command panicked: {}", message(&*payload)));
-    drop_payload(payload);
-    error
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(Error::panicked(payload)))
 }

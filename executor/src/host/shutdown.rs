@@ -5,20 +5,39 @@
 //! being dispatched, in a loop without timers, so a command of ours that sleeps would keep it for ever.
 //!
 //! What the tasks leave under way in the block layer is waited for, too: QEMU is about to close its nodes.
+//! When the tasks are gone, what the program [has left to do](Loading::on_shutdown) is done.
 //!
 //! The notifier is told as well when the guest has shut down and QEMU goes on (`-no-shutdown`); then tasks
 //! go on, too.
 
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::ffi::c_void;
 use std::ptr;
 
 use aio_sys::host::{Notifier, SHUTDOWN_ACTION_PAUSE};
 
-use super::block;
+use super::{Loading, block};
 use crate::aio::callback::no_unwind;
 use crate::cx::NoCoroutine;
 use crate::main_loop;
+
+type Hook = Box<dyn FnOnce(&mut NoCoroutine)>;
+
+thread_local! {
+    /// What is to be done at the end; filled in the main loop's thread only.
+    static HOOKS: RefCell<Vec<Hook>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Loading<'_> {
+    /// Calls `last` when QEMU ends, after the tasks of the main loop were cancelled and before QEMU takes
+    /// anything down. What was registered last is called first.
+    ///
+    /// QEMU waits for it, so whatever it waits for must come. A panic in it is reported, and QEMU ends all
+    /// the same.
+    pub fn on_shutdown(&mut self, last: impl FnOnce(&mut NoCoroutine) + 'static) {
+        HOOKS.with_borrow_mut(|hooks| hooks.push(Box::new(last)));
+    }
+}
 
 /// The notifier, which QEMU links into a list.
 struct Linked(UnsafeCell<Notifier>);
@@ -44,6 +63,9 @@ extern "C" fn ending(_notifier: *mut Notifier, _data: *mut c_void) {
         return;
     }
     no_unwind("the end of QEMU", (), || {
+        // `SHUTDOWN`, for one.
+        #[cfg(feature = "qmp")]
+        super::events::drain();
         for task in main_loop::shut_down() {
             crate::task::write_stderr(&format!("executor: {task} could not be cancelled\n"));
         }
@@ -51,4 +73,8 @@ extern "C" fn ending(_notifier: *mut Notifier, _data: *mut c_void) {
         // and the tasks are gone.
         unsafe { NoCoroutine::assume(block::end) };
     });
+    while let Some(last) = HOOKS.with_borrow_mut(Vec::pop) {
+        // SAFETY: QEMU calls shutdown notifiers in its main loop, outside of coroutines.
+        no_unwind("the end of QEMU", (), || unsafe { NoCoroutine::assume(last) });
+    }
 }

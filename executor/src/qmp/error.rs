@@ -3,12 +3,15 @@
 //! [`Error`] is exactly what goes over the wire. The constructors with fixed texts are those that
 //! clients match on or that people search for, so their wording is QEMU's, to the letter.
 //!
-//! Any thread; relies on nothing; knows nothing of JSON.
+//! Any thread; knows nothing of JSON. Relies on `task` for what became of a command that has no outcome.
 
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+
+use crate::task::{JoinError, drop_payload, message};
 
 /// The class of an [`Error`].
 ///
@@ -116,6 +119,29 @@ impl Error {
     pub(super) fn negotiation_complete() -> Self {
         let description = "Capabilities negotiation is already complete, command ignored";
         Self::new(ErrorClass::CommandNotFound, description)
+    }
+
+    /// A command that has no outcome.
+    pub(crate) fn without_outcome(error: JoinError) -> Self {
+        match error.into_panic() {
+            Ok(payload) => Self::panicked(payload),
+            Err(_cancelled) => Self::cancelled(),
+        }
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self::generic("The command was cancelled")
+    }
+
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        let error = Self::generic(format!("The command panicked: {}", message(&*payload)));
+        drop_payload(payload);
+        error
+    }
+
+    /// A request that could not be told from others.
+    pub(super) fn lacks_id() -> Self {
+        Self::generic("QMP input lacks member 'id', which 'x-concurrent' requires")
     }
 
     pub(super) fn missing(parameter: &str) -> Self {

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,22 +19,47 @@ use serde::Serialize;
 
 use super::command::{Blocking, Call, Command, Handler, Mode, OobCall};
 use super::error::Error;
+use super::observe::{CommandEvent, Observer, watched};
 use super::request::NEGOTIATION;
 
 #[cfg(test)]
 mod tests;
 
 /// The commands a server knows, by name. Stands for `QmpCommandList`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registry {
     calls: HashMap<&'static str, Call>,
     /// In the order of registration; shared with the handler of `query-commands`.
-    names: Rc<RefCell<Vec<&'static str>>>,
+    names: Rc<RefCell<Names>>,
     /// Asked for the others.
     fallback: Option<fn(&str) -> Option<Call>>,
+    /// Told what becomes of each call.
+    observer: Option<Observer>,
     /// The C functions by which QEMU's monitors call them.
     #[cfg(feature = "host")]
     marshals: HashMap<&'static str, aio_sys::host::QmpCommandFunc>,
+}
+
+/// What `query-commands` lists.
+#[derive(Debug, Default)]
+struct Names {
+    registered: Vec<&'static str>,
+    /// Asked for the others.
+    fallback: Option<fn() -> Vec<String>>,
+}
+
+impl Names {
+    fn all(&self) -> Vec<CommandInfo> {
+        let mut all: Vec<Cow<'static, str>> = vec![NEGOTIATION.into()];
+        all.extend(self.registered.iter().map(|&name| Cow::Borrowed(name)));
+        let ours = all.len();
+        for name in self.fallback.map(|names| names()).unwrap_or_default() {
+            if !all[..ours].contains(&Cow::Borrowed(name.as_str())) {
+                all.push(name.into());
+            }
+        }
+        all.into_iter().map(|name| CommandInfo { name }).collect()
+    }
 }
 
 /// The out-of-band commands of a [`Registry`], for another thread.
@@ -53,7 +79,7 @@ impl Command for QueryCommands {
 
 #[derive(Serialize)]
 struct CommandInfo {
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 impl Registry {
@@ -77,7 +103,7 @@ impl Registry {
         assert!(earlier.is_none(), "the QMP command `{name}` is registered already");
         #[cfg(feature = "host")]
         self.marshals.insert(name, crate::host::command::marshal::<C>);
-        self.names.borrow_mut().push(name);
+        self.names.borrow_mut().registered.push(name);
     }
 
     /// Returns the C function of a command.
@@ -88,7 +114,8 @@ impl Registry {
 
     /// Adds `query-commands`, which lists every command, also those registered later.
     ///
-    /// A registry whose commands are handed to QEMU does without: QEMU has that command.
+    /// A registry whose commands are handed to QEMU does without: QEMU has that command. A server of ours inside
+    /// QEMU needs it, because QEMU's is about a monitor of its own.
     ///
     /// # Panics
     ///
@@ -96,23 +123,37 @@ impl Registry {
     #[track_caller]
     pub fn add_query_commands(&mut self) {
         let names = Rc::clone(&self.names);
-        self.command::<QueryCommands, _>(move |_: &mut _, ()| {
-            let own = [NEGOTIATION];
-            let names = names.borrow();
-            Ok(own.iter().chain(names.iter()).map(|&name| CommandInfo { name }).collect())
-        });
+        self.command::<QueryCommands, _>(move |_: &mut _, ()| Ok(names.borrow().all()));
     }
 
-    /// Sets where to look for commands that are not registered: inside QEMU, among QEMU's own.
+    /// Sets where to look for commands that are not registered, and what `query-commands` lists besides those
+    /// that are: inside QEMU, QEMU's own.
     ///
     /// They are not available out of band, and not among the [`names`](Self::names).
-    pub fn set_fallback(&mut self, fallback: fn(&str) -> Option<Call>) {
-        self.fallback = Some(fallback);
+    pub fn set_fallback(&mut self, find: fn(&str) -> Option<Call>, names: fn() -> Vec<String>) {
+        self.fallback = Some(find);
+        self.names.borrow_mut().fallback = Some(names);
+    }
+
+    /// Tells `observer` what becomes of every call from now on: when its handler is called, and how and when
+    /// it ends. For traces; without an observer there is no cost.
+    ///
+    /// It is told in the thread of the call, and is not to panic. Servers and QEMU's monitors take over the
+    /// out-of-band commands when they get the registry, so call this before.
+    pub fn observe(&mut self, observer: impl Fn(&CommandEvent<'_>) + Send + Sync + 'static) {
+        self.observer = Some(Arc::new(observer));
+    }
+
+    fn observed(&self, name: &str, call: Call) -> Call {
+        match &self.observer {
+            Some(observer) => watched(observer, name, call),
+            None => call,
+        }
     }
 
     /// Returns the names of all commands, in the order of registration.
     pub fn names(&self) -> Vec<&'static str> {
-        self.names.borrow().clone()
+        self.names.borrow().registered.clone()
     }
 
     /// Returns what to call for the command `name`, asked for out of band or not.
@@ -125,14 +166,16 @@ impl Registry {
         match registered.or_else(|| self.fallback.and_then(|find| find(name))) {
             None => Err(Error::command_not_found(name)),
             Some(Call::Blocking(_) | Call::Coroutine(_)) if oob => Err(Error::no_oob(name)),
-            Some(call) => Ok(call),
+            Some(call) => Ok(self.observed(name, call)),
         }
     }
 
     /// Returns the out-of-band commands as they are now.
     pub fn oob_table(&self) -> OobTable {
-        let calls = self.calls.iter().map(|(&name, call)| match call {
-            Call::Oob(call) => (name, Some(Arc::clone(call))),
+        let observed =
+            |(&name, call): (&&'static str, &Call)| (name, self.observed(name, call.clone()));
+        let calls = self.calls.iter().map(observed).map(|(name, call)| match call {
+            Call::Oob(call) => (name, Some(call)),
             Call::Blocking(_) | Call::Coroutine(_) => (name, None),
         });
         OobTable { calls: Arc::new(calls.chain([(NEGOTIATION, None)]).collect()) }
@@ -148,6 +191,13 @@ impl OobTable {
     pub fn find(&self, name: &str) -> Result<OobCall, Error> {
         let call = self.calls.get(name).ok_or_else(|| Error::command_not_found(name))?;
         call.clone().ok_or_else(|| Error::no_oob(name))
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.names();
+        f.debug_struct("Registry").field("commands", &names).finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,8 @@
 //!
 //! As in QEMU, an iothread of its own reads, parses and writes, so that out-of-band commands work while
 //! the main loop is busy or hangs. Unlike in QEMU, in-band commands of different clients do not wait for
-//! each other: each runs in its own task. Commands of one client run one after another.
+//! each other: each runs in its own task. Commands of one client run one after another, unless it has
+//! enabled `x-concurrent`.
 //!
 //! Threads: a [`Server`] belongs to the main loop; [`EventSink`]s go anywhere. What is shared between
 //! the two threads is behind short locks (`queue`, `mailbox`, `hub`) that no foreign code runs under.
@@ -202,7 +203,7 @@ impl Server {
     ///
     /// Socket files are removed. Clients are sent the replies and events that they have coming, if they
     /// read them within a second, and are then disconnected. A command that is still running is
-    /// cancelled, so a handler that stops the program has this done by another task and returns. An
+    /// cancelled, which is its reply, so a handler that stops the program has this done by another task and returns. An
     /// out-of-band handler is waited for.
     ///
     /// When this has completed, nothing of the server is left: no task, no thread, no fd.

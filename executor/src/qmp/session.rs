@@ -12,10 +12,14 @@
 //! returned at once and overtake, up to eight others wait their turn, then reading stops.
 //! A mistake in the input takes its place in the queue, so replies keep the order of the input.
 //!
+//! With the capability `x-concurrent`, which QEMU does not have and which is offered only if the program wants
+//! it, requests do not wait for each other: up to [`CONCURRENT`] run at a time, and each reply is sent when it is
+//! there. Only the `id` tells a client which is which, so a request without one is refused.
+//!
 //! # Clients that do not read
 //!
 //! No request is taken up and no input is wanted while `output_limit` bytes are unsent, so
-//! replies take at most that plus the one or two that were running. Events beyond another
+//! replies take at most that plus those that were running. Events beyond another
 //! `output_limit` bytes are dropped and counted; a client that reads again misses those. Input waits
 //! in the socket: the session holds what [`feed`](Session::feed) was given last, and the message
 //! that is being read, whose limits are in [`parser`](super::parser).
@@ -40,6 +44,9 @@ use super::writer::Json;
 
 /// In-band requests that wait while another runs, when oob is enabled (`QMP_REQ_QUEUE_LEN_MAX`).
 const QUEUE_LENGTH: usize = 8;
+
+/// In-band requests that run at a time, when `x-concurrent` is enabled.
+pub(super) const CONCURRENT: usize = 64;
 
 /// What the server is, for the greeting and `query-version`.
 #[derive(Clone, Debug, Serialize)]
@@ -68,6 +75,9 @@ pub struct SessionOptions {
     pub version: Version,
     /// Whether clients may enable out-of-band execution.
     pub offers_oob: bool,
+    /// Whether clients may enable `x-concurrent`: commands of one client that run at the same time. QEMU has
+    /// no such capability.
+    pub offers_concurrent: bool,
     /// Whether lines are laid out for people (`pretty=on`). Few clients can read that.
     pub pretty: bool,
     /// Unsent bytes at which work stops; also the room for unsent events.
@@ -75,9 +85,11 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// Returns the defaults: oob offered, one object per line, a limit of 1 MiB.
+    /// Returns the defaults, which are QEMU's: oob offered, one command at a time, one object per line; a limit
+    /// of 1 MiB.
     pub fn new(version: Version) -> Self {
-        Self { version, offers_oob: true, pretty: false, output_limit: 1 << 20 }
+        let (offers_oob, offers_concurrent) = (true, false);
+        Self { version, offers_oob, offers_concurrent, pretty: false, output_limit: 1 << 20 }
     }
 }
 
@@ -103,20 +115,28 @@ impl SessionOptions {
 pub struct Session {
     phase: Phase,
     offers_oob: bool,
+    offers_concurrent: bool,
     parser: Parser,
     input: Vec<u8>,
     /// How much of `input` has been parsed.
     parsed: usize,
     queue: VecDeque<Result<Value, Error>>,
-    /// Whether an in-band request was returned and has no reply yet.
-    is_busy: bool,
+    /// How many in-band requests were returned and have no reply yet.
+    running: usize,
     output: Output,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Negotiating,
-    Commands { oob: bool },
+    Commands(Enabled),
+}
+
+/// What a client has enabled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Enabled {
+    oob: bool,
+    concurrent: bool,
 }
 
 #[derive(Serialize)]
@@ -125,32 +145,51 @@ struct Greeting<'v> {
     capabilities: &'v [Capability],
 }
 
-#[derive(Clone, Copy, Deserialize, Serialize)]
+/// Every capability there is.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Capability {
     Oob,
+    #[serde(rename = "x-concurrent")]
+    Concurrent,
+}
+
+/// Those of QEMU. Where nothing else is offered, nothing else has a name.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum QemuCapability {
+    Oob,
+}
+
+impl From<QemuCapability> for Capability {
+    fn from(QemuCapability::Oob: QemuCapability) -> Self {
+        Self::Oob
+    }
 }
 
 #[derive(Deserialize)]
-struct NegotiationArgs {
-    enable: Option<Vec<Capability>>,
+struct NegotiationArgs<C> {
+    enable: Option<Vec<C>>,
 }
 
 impl Session {
     /// Returns a session that has the greeting to send.
     pub fn new(options: SessionOptions) -> Self {
-        let capabilities: &[_] = if options.offers_oob { &[Capability::Oob] } else { &[] };
-        let greeting = Greeting { version: &options.version, capabilities };
+        let oob = options.offers_oob.then_some(Capability::Oob);
+        let concurrent = options.offers_concurrent.then_some(Capability::Concurrent);
+        let capabilities: Vec<_> = oob.into_iter().chain(concurrent).collect();
+        let greeting = Greeting { version: &options.version, capabilities: &capabilities };
         let mut output = Output::new(options.output_limit, options.pretty);
         output.push(&Json::object(&[("QMP", Json::infallible(&greeting))]));
         Self {
             phase: Phase::Negotiating,
             offers_oob: options.offers_oob,
+            offers_concurrent: options.offers_concurrent,
             parser: Parser::new(Limits::default()),
             input: Vec::new(),
             parsed: 0,
             queue: VecDeque::new(),
-            is_busy: false,
+            running: 0,
             output,
         }
     }
@@ -185,7 +224,7 @@ impl Session {
                     continue;
                 }
                 Some(item) => item,
-                None if self.is_busy => return None,
+                None if !self.may_start() => return None,
                 None => self.queue.pop_front()?,
             };
             let request = self.admit(item);
@@ -203,8 +242,8 @@ impl Session {
     /// Panics if the ticket is from another session and nothing runs here.
     pub fn respond(&mut self, ticket: Ticket, outcome: Outcome) {
         if !ticket.oob {
-            assert!(self.is_busy, "no in-band request of this session waits for a reply");
-            self.is_busy = false;
+            assert!(self.running > 0, "no in-band request of this session waits for a reply");
+            self.running -= 1;
         }
         self.reply(ticket.id, outcome);
     }
@@ -240,15 +279,23 @@ impl Session {
         self.output.dropped_events()
     }
 
-    fn is_oob_enabled(&self) -> bool {
-        self.phase == Phase::Commands { oob: true }
+    fn enabled(&self) -> Enabled {
+        match self.phase {
+            Phase::Negotiating => Enabled::default(),
+            Phase::Commands(enabled) => enabled,
+        }
+    }
+
+    fn may_start(&self) -> bool {
+        self.running < if self.enabled().concurrent { CONCURRENT } else { 1 }
     }
 
     fn may_parse(&self) -> bool {
-        let queue_has_room = if self.is_oob_enabled() {
+        let enabled = self.enabled();
+        let queue_has_room = if enabled.oob || enabled.concurrent {
             self.queue.len() < QUEUE_LENGTH
         } else {
-            self.queue.is_empty() && !self.is_busy
+            self.queue.is_empty() && self.running == 0
         };
         queue_has_room && !self.output.is_full()
     }
@@ -267,7 +314,7 @@ impl Session {
     fn admit(&mut self, item: Result<Value, Error>) -> Option<Request> {
         let checked = item
             .map_err(|error| Rejected { id: None, error })
-            .and_then(|value| request::check(value, self.is_oob_enabled()));
+            .and_then(|value| request::check(value, self.enabled().oob));
         let request = match checked {
             Ok(request) => request,
             Err(Rejected { id, error }) => {
@@ -285,7 +332,14 @@ impl Session {
             self.reply(request.ticket.id, Err(Error::expecting_negotiation()));
             return None;
         }
-        self.is_busy |= !request.ticket.oob;
+        if request.ticket.oob {
+            return Some(request);
+        }
+        if self.enabled().concurrent && request.ticket.id.is_none() {
+            self.reply(None, Err(Error::lacks_id()));
+            return None;
+        }
+        self.running += 1;
         Some(request)
     }
 
@@ -293,16 +347,29 @@ impl Session {
         if ticket.oob {
             return Err(Error::no_oob(NEGOTIATION));
         }
-        let NegotiationArgs { enable } = parse_arguments(arguments)?;
+        let enable = self.parse_capabilities(arguments)?;
         if self.phase != Phase::Negotiating {
             return Err(Error::negotiation_complete());
         }
-        let oob = enable.is_some_and(|list| !list.is_empty());
-        if oob && !self.offers_oob {
+        let enabled = Enabled {
+            oob: enable.contains(&Capability::Oob),
+            concurrent: enable.contains(&Capability::Concurrent),
+        };
+        if enabled.oob && !self.offers_oob {
             return Err(Error::generic("Capability oob not available"));
         }
-        self.phase = Phase::Commands { oob };
+        self.phase = Phase::Commands(enabled);
         Ok(Json::object(&[]))
+    }
+
+    fn parse_capabilities(&self, arguments: request::Arguments) -> Result<Vec<Capability>, Error> {
+        let enable = if self.offers_concurrent {
+            parse_arguments::<NegotiationArgs<Capability>>(arguments)?.enable
+        } else {
+            let args = parse_arguments::<NegotiationArgs<QemuCapability>>(arguments)?;
+            args.enable.map(|list| list.into_iter().map(Capability::from).collect())
+        };
+        Ok(enable.unwrap_or_default())
     }
 
     /// Writes a reply, its members in the order in which QEMU's happen to be.

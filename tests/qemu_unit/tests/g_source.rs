@@ -5,7 +5,7 @@
 //!
 //! QEMU's `test-aio` has the same for the default `GMainContext`; these are the cases that it does not have.
 
-#[path = "../../common/aio.rs"]
+#[path = "../../conformance/aio.rs"]
 mod aio;
 
 use std::cell::Cell;

@@ -1,4 +1,5 @@
-//! One client's task: its session, its socket, and the command that runs for it.
+//! One client's task: its session, its socket, and the commands that run for it: one at a time, unless the
+//! client has asked for more.
 //!
 //! The task is a loop of small steps, each of which moves what can be moved: input to the session,
 //! requests to the main loop (or, out of band, to their handlers at once), outcomes and events to the
@@ -9,7 +10,7 @@
 //!
 //! A client that closes its socket is gone: its command is cancelled. A client that ends only its own
 //! direction gets its replies first. So does a client when the server stops, within a second; its
-//! command, unless it has just ended, is cancelled. Over TCP the two cannot be told apart before
+//! command, unless it has just ended, is cancelled, and answered with that. Over TCP the two cannot be told apart before
 //! something is sent; there the command runs to its end.
 //!
 //! Threads: the monitor's. Relies on the session for every bound on memory.
@@ -35,7 +36,6 @@ use super::transport::Transport;
 use crate::cx::OobContext;
 use crate::io_context::{IoContext, reschedule_to};
 use crate::remote::{self, Remote};
-use crate::task::{self, JoinError};
 use crate::time::{Sleep, sleep};
 
 /// How long a client may take to read what it has coming when the server stops.
@@ -63,7 +63,8 @@ impl Monitor {
             let session = Session::new(monitor.options.clone());
             let transport = connect();
             let state = State::Reading;
-            Client { transport, session, running: None, state, monitor, membership }.run().await;
+            let running = Vec::new();
+            Client { transport, session, running, state, monitor, membership }.run().await;
         };
         reschedule_to(&self.io, client).detach();
     }
@@ -73,8 +74,8 @@ struct Client {
     // Before the membership: when that has gone, so has the socket.
     transport: Transport,
     session: Session,
-    /// The command that runs, and whom its outcome is for.
-    running: Option<(Ticket, Remote<Outcome>)>,
+    /// The commands that run, in the order in which they were asked for, and what their replies need.
+    running: Vec<(Ticket, Remote<Outcome>)>,
     state: State,
     monitor: Arc<Monitor>,
     membership: Membership,
@@ -129,7 +130,7 @@ impl Client {
     /// Tells whether a client that sends no more has got everything.
     fn is_done(&self) -> bool {
         !matches!(self.state, State::Reading)
-            && self.running.is_none()
+            && self.running.is_empty()
             && self.session.unsent().is_empty()
     }
 
@@ -174,8 +175,8 @@ impl Client {
         let Request { name, arguments, ticket } = request;
         let outcome = self.monitor.oob.find(&name).and_then(|call| {
             let call = || OobContext::lend(|cx| call(cx, arguments));
-            let panicked = |payload: Box<_>| Err(panicked(&*payload));
-            catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(panicked)
+            catch_unwind(AssertUnwindSafe(call))
+                .unwrap_or_else(|payload| Err(Error::panicked(payload)))
         });
         self.respond(cx, ticket, outcome);
     }
@@ -186,16 +187,25 @@ impl Client {
         let (errand, remote) = remote::pair();
         // If nobody takes jobs any more, the errand goes with the job and says so.
         drop(self.monitor.jobs.push(Job { name, arguments, errand }));
-        self.running = Some((ticket, remote));
+        self.running.push((ticket, remote));
     }
 
     fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some((_, remote)) = &mut self.running else { return false };
-        let Poll::Ready(joined) = Pin::new(remote).poll(cx) else { return false };
-        if let Some((ticket, _)) = self.running.take() {
-            self.respond(cx, ticket, joined.unwrap_or_else(|error| Err(refused(error))));
+        let before = self.running.len();
+        let mut next = 0;
+        while let Some((_, remote)) = self.running.get_mut(next) {
+            let Poll::Ready(joined) = Pin::new(remote).poll(cx) else {
+                next += 1;
+                continue;
+            };
+            let (ticket, _) = self.running.remove(next);
+            self.respond(
+                cx,
+                ticket,
+                joined.unwrap_or_else(|error| Err(Error::without_outcome(error))),
+            );
         }
-        true
+        self.running.len() < before
     }
 
     /// Replies, after the events that came before the outcome.
@@ -214,7 +224,10 @@ impl Client {
         }
         self.state = State::Closing(sleep(FAREWELL));
         self.poll_running(cx);
-        self.running = None;
+        for (ticket, remote) in std::mem::take(&mut self.running) {
+            drop(remote);
+            self.session.respond(ticket, Err(Error::cancelled()));
+        }
         true
     }
 
@@ -235,21 +248,11 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if self.running.take().is_some() {
+        let running = std::mem::take(&mut self.running);
+        if !running.is_empty() {
+            drop(running);
             // The main loop may be held up, with many of those in the queue.
             self.monitor.jobs.discard(|job| job.errand.is_cancelled());
         }
     }
-}
-
-/// Why a command has no outcome, in words for its client.
-fn refused(error: JoinError) -> Error {
-    match error.into_panic() {
-        Ok(payload) => panicked(&*payload),
-        Err(_cancelled) => Error::generic("The command was cancelled"),
-    }
-}
-
-fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {
-    Error::generic(format!("The command panicked: {}", task::message(payload)))
 }

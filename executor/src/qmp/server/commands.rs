@@ -2,8 +2,8 @@
 //!
 //! Owns the registry, whose handlers never leave the main loop. Jobs come from the monitor's thread
 //! through a queue, and each is started as soon as it arrives: as a task, as a bottom half or at once, as its
-//! mode wants it. So commands of different clients do not wait for each other; those of one client do,
-//! because its session hands out one at a time.
+//! mode wants it. So commands of different clients do not wait for each other; those of one client do
+//! if its session hands out one at a time.
 //!
 //! The answer travels in the job's errand. A client that has gone does not want it: a task is then
 //! cancelled, and what has not begun does not begin.

@@ -69,6 +69,12 @@ impl EventSink {
         let event = if json.as_str() == "null" { event } else { event.with_json(json) };
         self.hub.emit(event, pace);
     }
+
+    /// Tells every client that has negotiated of an event that somebody else has emitted, and limited.
+    #[cfg(feature = "host")]
+    pub(crate) fn forward(&self, event: Event) {
+        self.hub.emit(event, None);
+    }
 }
 
 impl Default for EventSink {

@@ -7,17 +7,25 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     reason = "a module of several tests, each of which uses a part"
 )]
 
 use std::cell::{RefCell, UnsafeCell};
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::RawFd;
+use std::panic::resume_unwind;
 use std::ptr;
 use std::thread;
 
-use aio_sys::{AioContext, EventNotifier, IOThread, MemReentrancyGuard, QEMUBH, QEMUClockType};
-use aio_sys::{AioPollFn, QEMUBHFunc, QEMUTimer};
+use aio_sys::{AioContext, EventNotifier, MemReentrancyGuard, QEMUBH, QEMUClockType};
+use aio_sys::{AioPollFn, QEMUBHFunc, QEMUTimer, QEMUTimerListGroup};
+
+mod threads;
+
+#[cfg(not(feature = "host"))]
+pub use threads::start_main_loop;
+pub use threads::{Io, become_main_loop, lock_bql, turn, unlock_bql, with_bql};
 
 /// What happened, in order.
 #[derive(Default)]
@@ -139,6 +147,8 @@ impl Loop {
     /// `aio_wait_bh_oneshot`: runs the closure in the loop's thread and waits.
     pub fn run_and_wait<F: Fn() + Sync>(self, closure: &F) {
         let (cb, opaque) = callback(closure);
+        #[cfg(feature = "host")]
+        let _locked = super::qemu_locks::Acquired::new(self);
         // SAFETY: the loop is alive, and the closure outlives the call.
         unsafe { aio_sys::aio_wait_bh_oneshot(self.0, cb, opaque) };
     }
@@ -163,8 +173,8 @@ impl Loop {
 
     /// Makes a timer of this loop that counts nanoseconds.
     pub fn timer<F: Fn()>(self, clock: QEMUClockType, closure: &F) -> Timer {
-        // SAFETY: the loop is alive.
-        Timer::new(unsafe { aio_sys::aio_context_timer_group(self.0) }, clock, closure)
+        let mut group = timer_group(self, clock);
+        Timer::new(&raw mut group, clock, closure)
     }
 
     pub fn set_poll_max(self, max_ns: i64) {
@@ -172,6 +182,18 @@ impl Loop {
         unsafe { aio_sys::aio_context_set_poll_params(self.0, max_ns, 0, 0, ptr::null_mut()) };
     }
 }
+
+/// The timer lists of a loop, of which only the one for `clock` need be there.
+#[cfg(not(feature = "host"))]
+fn timer_group(home: Loop, _clock: QEMUClockType) -> QEMUTimerListGroup {
+    // SAFETY: the loop is alive.
+    let group = unsafe { aio_sys::aio_context_timer_group(home.0) };
+    // SAFETY: it is the loop's, and its pointers are constant.
+    unsafe { QEMUTimerListGroup { tl: (*group).tl } }
+}
+
+#[cfg(feature = "host")]
+use super::qemu_timers::timer_group;
 
 /// Runs a test in a thread with a loop of its own; checks that nothing is left at the end.
 pub fn on_loop(test: impl FnOnce(Loop) + Send) {
@@ -183,8 +205,27 @@ pub fn on_loop(test: impl FnOnce(Loop) + Send) {
             home.poll(false);
             home.unref();
         });
-        home.join().expect("the test failed in its thread");
+        home.join().unwrap_or_else(|panic| resume_unwind(panic));
     });
+}
+
+/// Makes a loop poll for as long as it likes, and lets an event come soon after it began to wait, so that it
+/// polls from now on.
+pub fn warm_up(home: Loop, event: &Notifier) {
+    // Longer than any scheduling delay, so that the poll time grows.
+    home.set_poll_max(i64::MAX);
+    home.poll(false);
+    let start = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            start.wait();
+            event.set();
+        });
+        start.wait();
+        while !home.poll(true) {}
+    });
+    // With io_uring a pass in which the kernel is told to watch again does not poll.
+    home.poll(false);
 }
 
 /// A bottom half.
@@ -346,11 +387,7 @@ unsafe impl Send for Timer {}
 unsafe impl Sync for Timer {}
 
 impl Timer {
-    pub fn new<F: Fn()>(
-        group: *mut aio_sys::QEMUTimerListGroup,
-        clock: QEMUClockType,
-        closure: &F,
-    ) -> Self {
+    pub fn new<F: Fn()>(group: *mut QEMUTimerListGroup, clock: QEMUClockType, closure: &F) -> Self {
         let timer = Self(Box::new(UnsafeCell::new(QEMUTimer::new())));
         let (cb, opaque) = callback(closure);
         // SAFETY: the box pins it, and the test keeps the closure and the loop.
@@ -399,64 +436,6 @@ impl Drop for Timer {
 
 pub fn now(clock: QEMUClockType) -> i64 {
     aio_sys::qemu_clock_get_ns(clock)
-}
-
-/// The registry's reference on an iothread; destroyed when dropped.
-pub struct Io(pub *mut IOThread);
-
-// SAFETY: iothreads may be used from any thread.
-unsafe impl Send for Io {}
-// SAFETY: as above.
-unsafe impl Sync for Io {}
-
-impl Io {
-    pub fn new(id: &str) -> Self {
-        let id = CString::new(id).expect("an id without zeros");
-        // SAFETY: `id` is a string, and a null `errp` is allowed.
-        let io = unsafe { aio_sys::iothread_create(id.as_ptr(), ptr::null_mut()) };
-        assert!(!io.is_null(), "cannot create iothread {id:?}");
-        Self(io)
-    }
-
-    pub fn context(&self) -> Loop {
-        // SAFETY: it is alive.
-        Loop(unsafe { aio_sys::iothread_get_aio_context(self.0) })
-    }
-
-    pub fn stop(&self) {
-        // SAFETY: it is alive.
-        unsafe { aio_sys::iothread_stop(self.0) };
-    }
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        // SAFETY: it is in the registry.
-        unsafe { aio_sys::iothread_destroy(self.0) };
-    }
-}
-
-pub fn lock_bql() {
-    // SAFETY: the file is a string.
-    unsafe { aio_sys::bql_lock_impl(c"test.rs".as_ptr(), 1) };
-}
-
-pub fn unlock_bql() {
-    // SAFETY: the tests protect nothing with the BQL that others rely on.
-    unsafe { aio_sys::bql_unlock() };
-}
-
-/// Makes the calling thread the main loop, with the BQL held.
-pub fn become_main_loop() {
-    lock_bql();
-    // SAFETY: the process ends with the test.
-    assert_eq!(unsafe { aio_sys::qemu_init_main_loop(ptr::null_mut()) }, 0);
-}
-
-/// Runs one turn of the main loop.
-pub fn turn(blocking: bool) {
-    // SAFETY: the test borrows nothing.
-    unsafe { aio_sys::main_loop_wait(c_int::from(!blocking)) };
 }
 
 pub fn text(message: *const std::ffi::c_char) -> String {
