@@ -12,15 +12,8 @@ use std::process::{Command, Stdio};
 /// What was executed inside one function.
 pub(crate) struct Counts {
     pub(crate) total: u64,
-    files: HashMap<String, u64>,
-}
-
-impl Counts {
-    /// The instructions that come from one source file, wherever they were inlined.
-    pub(crate) fn of_file(&self, end: &str) -> u64 {
-        let of_it = self.files.iter().filter(|(file, _)| file.ends_with(end));
-        of_it.map(|(_, count)| count).sum()
-    }
+    /// By the source file that the instructions come from, wherever they were inlined.
+    pub(crate) files: HashMap<String, u64>,
 }
 
 pub(crate) fn is_there() -> bool {
@@ -28,7 +21,8 @@ pub(crate) fn is_there() -> bool {
     version.is_ok_and(|status| status.success())
 }
 
-/// Runs this program with `--measure argument`, and counts inside the function `name` of `measured`.
+/// Runs this program with `--measure argument`, and counts inside the function `name` of `measured`, in every
+/// thread that calls it. No other function's name may begin with its path: it would end the count.
 pub(crate) fn count(name: &str, argument: &str) -> Counts {
     let file = output_file(argument);
     let program = std::env::current_exe().expect("a benchmark has an executable");

@@ -1,76 +1,105 @@
 //! File descriptors: two tasks that send each other eight bytes, or a count.
 //!
-//! `fd_pp_sock` goes over a socket pair, `fd_pp_evfd` over two eventfds; the `idle` rows are the socket pair with that
-//! many eventfds beside it, each awaited by a task and never ready.
+//! `fd_pp_sock` goes over a socket pair, `fd_pp_pipe` over two pipes, `fd_pp_evfd` over two eventfds; the `idle` rows
+//! are the socket pair with that many eventfds beside it, each awaited by a task and never ready.
 //!
-//! Against: tokio. async-executor and `LocalPool` have no fds. The floor is one thread that writes, waits with an
-//! edge-triggered epoll and reads.
+//! Against: tokio, local-runtime, and, over sockets, monoio. async-executor, `LocalPool` and embassy have no fds. The
+//! floor is one thread that writes, waits with an edge-triggered epoll and reads.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd;
 
-use crate::peers::Reactor;
-use crate::suite::{ReactorWorkload, Suite};
+use crate::peers::{Reactor, Sockets};
+use crate::suite::Suite;
+use crate::workloads::{ReactorWorkload, SocketWorkload};
 
 pub(crate) fn add(suite: &mut Suite) {
-    for (name, idle) in [("fd_pp_sock", 0), ("fd_pp_idle100", 100), ("fd_pp_idle5k", 5_000)] {
+    suite.row("fd_pp_sock", 1).sockets(OverSockets).floor(|n| bare_sockets(0, n)).measure();
+    suite.row("fd_pp_pipe", 1).reactors(OverPipes).floor(bare_pipes).measure();
+    suite.row("fd_pp_evfd", 1).reactors(OverCounters).floor(bare_counters).measure();
+    for (name, idle) in [("fd_pp_idle100", 100), ("fd_pp_idle5k", 5_000)] {
         suite
             .row(name, 1)
-            .reactors(Sockets { idle })
+            .reactors(WithIdle { idle })
             .floor(move |n| bare_sockets(idle, n))
             .measure();
     }
-    suite.row("fd_pp_evfd", 1).reactors(Counters).floor(bare_counters).measure();
 }
 
-/// Ping-pong over a socket pair, with idle fds beside it.
-#[derive(Clone, Copy)]
-struct Sockets {
-    idle: usize,
+/// The number in what was read.
+fn number(buffer: &[u8]) -> u64 {
+    u64::from_ne_bytes(buffer.try_into().expect("a message is eight bytes"))
 }
 
-async fn receive<R: Reactor>(stream: &mut R::Stream) -> u64 {
-    let mut buffer = [0; 64];
-    let count = R::read(stream, &mut buffer).await;
-    let message = buffer[..count].try_into().expect("a message is eight bytes");
-    u64::from_ne_bytes(message)
-}
-
-async fn answer<R: Reactor>(mut stream: R::Stream, n: u64) {
-    for _ in 0..n {
-        let number = receive::<R>(&mut stream).await;
-        R::write(&mut stream, &(number + 1).to_ne_bytes()).await;
-    }
-}
-
-async fn ask<R: Reactor>(mut stream: R::Stream, n: u64) -> Duration {
+/// Sends numbers and expects their successors, `n` times.
+async fn ask(n: u64, mut exchange: impl AsyncFnMut(u64) -> u64) -> Duration {
     let start = Instant::now();
     for number in 0..n {
-        R::write(&mut stream, &number.to_ne_bytes()).await;
-        assert_eq!(receive::<R>(&mut stream).await, number + 1, "the answer to this question");
+        assert_eq!(exchange(number).await, number + 1, "the answer to this question");
     }
     start.elapsed()
 }
 
-impl ReactorWorkload for Sockets {
-    async fn run<R: Reactor>(self, peer: R, n: u64) -> Duration {
-        let counters: Vec<_> = (0..self.idle).map(|_| Rc::new(R::counter())).collect();
+async fn receive<P: Sockets>(stream: &mut P::Stream) -> u64 {
+    let mut buffer = [0; 64];
+    let count = P::read(stream, &mut buffer).await;
+    number(&buffer[..count])
+}
+
+async fn over_sockets<P: Sockets>(peer: P, n: u64) -> Duration {
+    let (one, other) = UnixStream::pair().expect("there are fds left");
+    let (mut one, mut other) = (P::stream(one), P::stream(other));
+    let answering = peer.spawn(async move {
+        for _ in 0..n {
+            let number = receive::<P>(&mut other).await;
+            P::write(&mut other, &(number + 1).to_ne_bytes()).await;
+        }
+    });
+    let asking = peer.spawn(async move {
+        ask(n, async |number| {
+            P::write(&mut one, &number.to_ne_bytes()).await;
+            receive::<P>(&mut one).await
+        })
+        .await
+    });
+    let elapsed = asking.await;
+    answering.await;
+    elapsed
+}
+
+#[derive(Clone, Copy)]
+struct OverSockets;
+
+impl SocketWorkload for OverSockets {
+    async fn run<P: Sockets>(self, peer: P, n: u64) -> Duration {
+        over_sockets(peer, n).await
+    }
+}
+
+/// A socket pair, with idle fds beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct WithIdle {
+    pub(crate) idle: usize,
+}
+
+impl ReactorWorkload for WithIdle {
+    async fn run<P: Reactor>(self, peer: P, n: u64) -> Duration {
+        let counters: Vec<_> = (0..self.idle).map(|_| Rc::new(P::counter())).collect();
         let idle = |counter| {
             let counter = Rc::clone(counter);
-            peer.spawn(async move { R::wait(&counter).await })
+            peer.spawn(async move { P::wait(&counter).await })
         };
         let idle: Vec<_> = counters.iter().map(idle).collect();
-        let (one, other) = UnixStream::pair().expect("there are fds left");
-        let answering = peer.spawn(answer::<R>(R::stream(other), n));
-        let elapsed = peer.spawn(ask::<R>(R::stream(one), n)).await;
-        answering.await;
-        counters.iter().for_each(|counter| R::notify(counter));
+        let elapsed = over_sockets(peer, n).await;
+        counters.iter().for_each(|counter| P::notify(counter));
         for idle in idle {
             assert_eq!(idle.await, 1, "an idle task waited until now");
         }
@@ -78,29 +107,59 @@ impl ReactorWorkload for Sockets {
     }
 }
 
-/// Ping-pong over two eventfds.
-#[derive(Clone, Copy)]
-struct Counters;
+async fn receive_from_pipe<P: Reactor>(reader: &mut P::Reader) -> u64 {
+    let mut buffer = [0; 64];
+    let count = P::read_pipe(reader, &mut buffer).await;
+    number(&buffer[..count])
+}
 
-async fn exchange<R: Reactor>(to: Rc<R::Counter>, from: Rc<R::Counter>, asks: bool, n: u64) {
-    for _ in 0..n {
-        if asks {
-            R::notify(&to);
-        }
-        assert_eq!(R::wait(&from).await, 1, "each notification is seen alone");
-        if !asks {
-            R::notify(&to);
-        }
+#[derive(Clone, Copy)]
+struct OverPipes;
+
+impl ReactorWorkload for OverPipes {
+    async fn run<P: Reactor>(self, peer: P, n: u64) -> Duration {
+        let (mut asked, mut to) = P::pipe();
+        let (mut from, mut answers) = P::pipe();
+        let answering = peer.spawn(async move {
+            for _ in 0..n {
+                let number = receive_from_pipe::<P>(&mut asked).await;
+                P::write_pipe(&mut answers, &(number + 1).to_ne_bytes()).await;
+            }
+        });
+        let asking = peer.spawn(async move {
+            ask(n, async |number| {
+                P::write_pipe(&mut to, &number.to_ne_bytes()).await;
+                receive_from_pipe::<P>(&mut from).await
+            })
+            .await
+        });
+        let elapsed = asking.await;
+        answering.await;
+        elapsed
     }
 }
 
-impl ReactorWorkload for Counters {
-    async fn run<R: Reactor>(self, peer: R, n: u64) -> Duration {
-        let (there, back) = (Rc::new(R::counter()), Rc::new(R::counter()));
-        let answering = peer.spawn(exchange::<R>(Rc::clone(&back), Rc::clone(&there), false, n));
-        let start = Instant::now();
-        peer.spawn(exchange::<R>(there, back, true, n)).await;
-        let elapsed = start.elapsed();
+#[derive(Clone, Copy)]
+struct OverCounters;
+
+impl ReactorWorkload for OverCounters {
+    async fn run<P: Reactor>(self, peer: P, n: u64) -> Duration {
+        let (there, back) = (Rc::new(P::counter()), Rc::new(P::counter()));
+        let (asked, to) = (Rc::clone(&there), Rc::clone(&back));
+        let answering = peer.spawn(async move {
+            for _ in 0..n {
+                assert_eq!(P::wait(&asked).await, 1, "each notification is seen alone");
+                P::notify(&to);
+            }
+        });
+        let asking = peer.spawn(async move {
+            ask(n, async |number| {
+                P::notify(&there);
+                number + P::wait(&back).await
+            })
+            .await
+        });
+        let elapsed = asking.await;
         answering.await;
         elapsed
     }
@@ -167,6 +226,27 @@ fn bare_counters(n: u64) -> Duration {
             bare.wait();
             assert_eq!(counter.read(), Ok(1), "what was written");
         }
+    }
+    start.elapsed()
+}
+
+fn bare_pipes(n: u64) -> Duration {
+    let bare = Bare::new();
+    let pipe = || unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).expect("there are fds left");
+    let (there, back) = (pipe(), pipe());
+    bare.watch(&there.0);
+    bare.watch(&back.0);
+    let mut buffer = [0; 64];
+    let mut pass = |(reader, writer): &(OwnedFd, OwnedFd), sent: u64| {
+        assert_eq!(unistd::write(writer, &sent.to_ne_bytes()), Ok(8), "there is room");
+        bare.wait();
+        let count = unistd::read(reader, &mut buffer).expect("the epoll said so");
+        assert_eq!(number(&buffer[..count]), sent, "what was sent");
+    };
+    let start = Instant::now();
+    for number in 0..n {
+        pass(&there, number);
+        pass(&back, number + 1);
     }
     start.elapsed()
 }

@@ -71,12 +71,22 @@ fn pin(index: usize) {
     assert_eq!(result, 0, "sched_setaffinity: {}", std::io::Error::last_os_error());
 }
 
-/// Raises the soft limit of file descriptors to the hard one.
-fn allow_many_fds() {
+/// How many file descriptors the process may have.
+pub(crate) fn most_fds() -> u32 {
+    u32::try_from(fd_limit().rlim_cur).unwrap_or(u32::MAX)
+}
+
+fn fd_limit() -> libc::rlimit {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is there to be written to.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     assert_eq!(result, 0, "getrlimit: {}", std::io::Error::last_os_error());
+    limit
+}
+
+/// Raises the soft limit of file descriptors to the hard one.
+fn allow_many_fds() {
+    let mut limit = fd_limit();
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: `limit` is there to be read.
     let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };

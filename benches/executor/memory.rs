@@ -13,9 +13,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::kit::{Gate, Pass};
-use crate::peers::{AsyncExecutor, Ours, Peer, Pool, Tokio};
+use crate::peers::{AsyncExecutor, Embassy, LocalRuntime, Monoio, Ours, Peer, Pool, Tokio};
 use crate::suite::Suite;
-use crate::table::{Column, Unit};
+use crate::table::{Column, Figures, Unit};
 
 /// Tasks that are counted.
 const TASKS: u32 = 10_000;
@@ -24,24 +24,32 @@ const TASKS: u32 = 10_000;
 const HEADER: i64 = 8;
 
 pub(crate) fn add(suite: &mut Suite) {
-    if !suite.measures() {
+    if !suite.wants("mem_bytes") && !suite.wants("mem_allocs") {
         return;
     }
-    let uses = [
-        (Column::Ours, idle_tasks::<Ours>()),
-        (Column::Tokio, idle_tasks::<Tokio>()),
-        (Column::AsyncExecutor, idle_tasks::<AsyncExecutor>()),
-        (Column::Pool, idle_tasks::<Pool>()),
-        (Column::Floor, boxed_futures()),
-    ];
-    let per_task = |figure: fn(&Use) -> i64| {
-        uses.map(|(column, used)| {
-            let figure = i32::try_from(figure(&used)).expect("tasks are small");
-            (column, f64::from(figure) / f64::from(TASKS))
-        })
-    };
-    suite.count("mem_bytes", Unit::Bytes, &per_task(|used| used.bytes));
-    suite.count("mem_allocs", Unit::Allocations, &per_task(|used| used.allocations));
+    let (mut bytes, mut allocations): (Figures, Figures) = Default::default();
+    for column in Column::ALL {
+        let used = use_of(column);
+        let per_task = |figure: i64| Some(figure as f64 / f64::from(TASKS));
+        bytes[column as usize] = per_task(used.bytes);
+        allocations[column as usize] = per_task(used.allocations);
+    }
+    // They do not vary.
+    suite.push("mem_bytes", Unit::Bytes, vec![bytes]);
+    suite.push("mem_allocs", Unit::Allocations, vec![allocations]);
+}
+
+fn use_of(column: Column) -> Use {
+    match column {
+        Column::Ours => idle_tasks::<Ours>(),
+        Column::Tokio => idle_tasks::<Tokio>(),
+        Column::AsyncExecutor => idle_tasks::<AsyncExecutor>(),
+        Column::Pool => idle_tasks::<Pool>(),
+        Column::Embassy => idle_tasks::<Embassy>(),
+        Column::Monoio => idle_tasks::<Monoio>(),
+        Column::LocalRuntime => idle_tasks::<LocalRuntime>(),
+        Column::Floor => boxed_futures(),
+    }
 }
 
 /// Memory that was taken and not given back.

@@ -3,10 +3,11 @@
 //! `offload_rtt` is a call from one private loop to another, one at a time, both asleep in between; `offload_pipe` is
 //! the same with 256 calls in flight. The `reschedule` rows are `reschedule_to`, called by a task of the main
 //! loop, under the Big QEMU Lock, for an iothread with QEMU's settings: it looks for events for up to 32 us before it
-//! sleeps, the main loop sleeps at once. In the `polling` rows a private loop calls an iothread, and both look.
+//! sleeps, the main loop sleeps at once. In the `polling` rows a private loop calls another one, or an iothread, and both
+//! of ours look before they sleep; the peers cannot.
 //!
-//! Against: tokio's `Handle::spawn`, async-executor's `Executor::spawn`, and a channel to a `LocalPool`. The floor is an
-//! eventfd each way and epoll; in the polling row, two threads that spin.
+//! Against: tokio's `Handle::spawn`, async-executor's `Executor::spawn`, and a channel to a `LocalPool`, to monoio and
+//! to local-runtime. The floor is an eventfd each way and epoll; in the polling rows, two threads that spin.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,9 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::machine;
-use crate::peers::{AsyncExecutor, Offload, Ours, Peer, Polling, Pool, Tokio};
+use crate::peers::{
+    AsyncExecutor, LocalRuntime, Monoio, Offload, Ours, Peer, Polling, Pool, Tokio,
+};
 use crate::suite::{RowBench, Suite, median_of};
 use crate::table::Column;
 
@@ -29,22 +32,21 @@ const FLIGHT: u32 = 256;
 pub(crate) fn add(suite: &mut Suite) {
     let pattern = Pattern::OneByOne;
     row(suite, "offload_rtt", pattern, calls::<Ours>).floor(eventfd_round_trips).measure();
+    row(suite, "offload_rtt_polling", pattern, calls::<Polling>)
+        .floor(spinning_round_trips)
+        .measure();
     row(suite, "reschedule_rtt", pattern, from_the_main_loop).floor(eventfd_round_trips).measure();
-    suite
-        .row("reschedule_rtt_polling", 1)
-        .column(Column::Ours, move |n| from_a_polling_loop(pattern, n))
+    row(suite, "reschedule_rtt_polling", pattern, from_a_polling_loop)
         .floor(spinning_round_trips)
         .measure();
     let pattern = Pattern::Flight;
     row(suite, "offload_pipe", pattern, calls::<Ours>).measure();
+    row(suite, "offload_pipe_polling", pattern, calls::<Polling>).measure();
     row(suite, "reschedule_pipe", pattern, from_the_main_loop).measure();
-    suite
-        .row("reschedule_pipe_polling", FLIGHT)
-        .column(Column::Ours, move |n| from_a_polling_loop(pattern, n))
-        .measure();
+    row(suite, "reschedule_pipe_polling", pattern, from_a_polling_loop).measure();
 }
 
-/// A row of calls, which all peers make, and `ours`.
+/// A row of calls, which all peers make, each in its own way, and `ours`.
 fn row<'a>(
     suite: &'a mut Suite,
     name: &'static str,
@@ -57,6 +59,8 @@ fn row<'a>(
         .column(Column::Tokio, move |n| calls::<Tokio>(pattern, n))
         .column(Column::AsyncExecutor, move |n| calls::<AsyncExecutor>(pattern, n))
         .column(Column::Pool, move |n| calls::<Pool>(pattern, n))
+        .column(Column::Monoio, move |n| calls::<Monoio>(pattern, n))
+        .column(Column::LocalRuntime, move |n| calls::<LocalRuntime>(pattern, n))
 }
 
 /// How calls follow each other.

@@ -1,15 +1,24 @@
 //! What an executor must do to take part, and those that do.
 //!
 //! Each peer is driven the way its documentation says, with its own join handles, fds and timers. A peer that has no
-//! fds, timers or calls from another thread of its own is left out where they are needed, but for `LocalPool`, which
-//! gets a queue of jobs.
+//! fds or timers of its own is left out where they are needed; one that takes no calls from another thread gets a
+//! queue of jobs.
+//!
+//! glommio is not here: it needs `io_uring`, which containers usually forbid. `benches/LEDGER.md` has its figures.
 
 mod async_executor;
+mod embassy;
+mod jobs;
+mod local_runtime;
+mod monoio;
 mod ours;
 mod pool;
 mod tokio;
 
 pub(crate) use self::async_executor::AsyncExecutor;
+pub(crate) use self::embassy::Embassy;
+pub(crate) use self::local_runtime::LocalRuntime;
+pub(crate) use self::monoio::Monoio;
 pub(crate) use self::ours::{Ours, Polling};
 pub(crate) use self::pool::Pool;
 pub(crate) use self::tokio::Tokio;
@@ -46,27 +55,46 @@ pub(crate) trait Peer: Clone + 'static {
     where
         F: Future + 'static,
         F::Output: 'static;
+
+    /// Spawns a task that nobody waits for.
+    fn spawn_detached(&self, future: impl Future<Output = ()> + 'static);
 }
 
-/// An executor with fds and timers.
-pub(crate) trait Reactor: Peer {
+/// An executor with timers.
+pub(crate) trait Timers: Peer {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static;
+}
+
+/// An executor with sockets.
+pub(crate) trait Sockets: Peer {
     /// One end of a socket pair.
     type Stream: 'static;
-    /// An eventfd.
-    type Counter: 'static;
 
     fn stream(socket: UnixStream) -> Self::Stream;
     /// Reads what is there, with a larger buffer, and returns the number of bytes.
     fn read(stream: &mut Self::Stream, buffer: &mut [u8; 64]) -> impl Future<Output = usize>;
     /// Writes a message, for which there is room.
     fn write(stream: &mut Self::Stream, message: &[u8]) -> impl Future<Output = ()>;
+}
+
+/// An executor that takes any fd that can be watched.
+pub(crate) trait Reactor: Sockets {
+    /// An eventfd.
+    type Counter: 'static;
+    /// The two ends of a pipe.
+    type Reader: 'static;
+    type Writer: 'static;
 
     fn counter() -> Self::Counter;
     fn notify(counter: &Self::Counter);
     /// Waits for notifications and returns their number.
     fn wait(counter: &Self::Counter) -> impl Future<Output = u64>;
 
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static;
+    fn pipe() -> (Self::Reader, Self::Writer);
+    /// As [`Sockets::read`].
+    fn read_pipe(reader: &mut Self::Reader, buffer: &mut [u8; 64]) -> impl Future<Output = usize>;
+    /// As [`Sockets::write`].
+    fn write_pipe(writer: &mut Self::Writer, message: &[u8]) -> impl Future<Output = ()>;
 }
 
 /// An executor that takes calls from other threads.

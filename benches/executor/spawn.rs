@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 
 use executor::{Context, LocalExecutor};
 
-use crate::kit::{Boxed, Gate, yield_once};
+use crate::boxed::Boxed;
+use crate::kit::{Gate, Slot, yield_once};
 use crate::peers::Peer;
-use crate::suite::{Suite, Workload};
+use crate::suite::Suite;
 use crate::table::Column;
+use crate::workloads::Workload;
 
 pub(crate) fn add(suite: &mut Suite) {
     for (name, batch) in
@@ -32,6 +34,11 @@ pub(crate) fn add(suite: &mut Suite) {
             .floor(move |n| spawn_boxed(batch, n))
             .measure();
     }
+    suite
+        .row("spawn_detach_1k", 1_000)
+        .all(SpawnDetached { batch: 1_000 })
+        .floor(move |n| spawn_boxed(1_000, n))
+        .measure();
     for (name, tasks) in [("yield_1", 1), ("yield_1k", 1_000)] {
         suite
             .row(name, tasks)
@@ -48,8 +55,8 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// Spawns a batch of trivial tasks, then awaits their handles in order.
 #[derive(Clone, Copy)]
-struct SpawnJoin {
-    batch: u32,
+pub(crate) struct SpawnJoin {
+    pub(crate) batch: u32,
 }
 
 impl Workload for SpawnJoin {
@@ -78,6 +85,38 @@ impl Workload for SpawnJoin {
     }
 }
 
+/// Spawns a batch of trivial tasks without handles; the last one to run wakes the spawner.
+#[derive(Clone, Copy)]
+struct SpawnDetached {
+    batch: u32,
+}
+
+impl Workload for SpawnDetached {
+    async fn run<P: Peer>(self, peer: P, n: u64) -> Duration {
+        let (left, done) = (Rc::new(Cell::new(0)), Rc::new(Slot::default()));
+        let mut start = Instant::now();
+        // One round more, as above.
+        for round in 0..=n {
+            if round == 1 {
+                start = Instant::now();
+            }
+            left.set(self.batch);
+            for _ in 0..self.batch {
+                let (left, done) = (Rc::clone(&left), Rc::clone(&done));
+                peer.spawn_detached(async move {
+                    left.set(left.get() - 1);
+                    if left.get() == 0 {
+                        done.put(1);
+                    }
+                });
+            }
+            done.take().await;
+            assert_eq!(left.get(), 0, "each task ran once");
+        }
+        start.elapsed()
+    }
+}
+
 fn spawn_boxed(batch: u32, n: u64) -> Duration {
     let count = Rc::new(Cell::new(0));
     let mut boxed = Boxed::default();
@@ -99,8 +138,8 @@ fn spawn_boxed(batch: u32, n: u64) -> Duration {
 
 /// Tasks that wake themselves and suspend, in turn.
 #[derive(Clone, Copy)]
-struct Yield {
-    tasks: u32,
+pub(crate) struct Yield {
+    pub(crate) tasks: u32,
 }
 
 impl Workload for Yield {

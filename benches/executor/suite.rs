@@ -1,85 +1,78 @@
-//! How the rows of the table are measured.
+//! How the rows are measured.
 //!
-//! A row is one criterion group; each peer that can do the workload is one function of the group, and so is the
-//! floor. Every sample makes a fresh executor, and the workload takes the time itself, of its middle part only, so
-//! neither the executor's making nor its end is in the figures.
+//! A row is measured in *rounds*: in each of them everybody has one turn within milliseconds of the others, and who
+//! comes first changes. What disturbs the machine for longer hits all of them, so ratios are taken inside a round. A
+//! figure is the median over the rounds, each of a fresh executor.
 //!
-//! Criterion runs the functions of a group one after the other, so what disturbs the machine for longer than a
-//! second hits some of a row and not the others. The ratios are therefore measured apart, after criterion is through
-//! with the row: in short rounds, in each of which everybody has one turn within milliseconds of the others.
+//! A full run has criterion measure each contender as well, one after the other, with warm-up and many more samples;
+//! then the figures are criterion's medians, and only the ratios come from the rounds.
 
-use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, SamplingMode};
 
-use crate::peers::{AsyncExecutor, Ours, Peer, Pool, Reactor, Tokio};
-use crate::table::{self, Column, Row, Table, Unit};
-
-/// Work that needs no more than tasks.
-pub(crate) trait Workload: Copy + 'static {
-    /// Does the work `n` times and returns how long that took.
-    fn run<P: Peer>(self, peer: P, n: u64) -> impl Future<Output = Duration> + 'static;
-}
-
-/// Work that needs fds and timers.
-pub(crate) trait ReactorWorkload: Copy + 'static {
-    /// Does the work `n` times and returns how long that took.
-    fn run<R: Reactor>(self, peer: R, n: u64) -> impl Future<Output = Duration> + 'static;
-}
-
-/// Options of criterion's under which nothing is measured. Without `--bench`, too, it only tests.
-const OTHER_MODES: [&str; 3] = ["--list", "--test", "--profile-time"];
+use crate::options::{Measure, Options};
+use crate::table::{self, Column, Figures, Row, Table, Unit};
 
 /// All rows.
 pub(crate) struct Suite {
-    criterion: Criterion,
+    /// None, where only rounds are played.
+    criterion: Option<Criterion>,
+    options: Options,
     table: Table,
     started: SystemTime,
-    measures: bool,
-    /// Rounds that are played for a ratio.
-    rounds: usize,
 }
 
 impl Suite {
-    /// Reads criterion's options from the command line.
-    pub(crate) fn from_args() -> Suite {
-        let given = |option: &str| std::env::args().any(|arg| arg == option);
-        let (millis, rounds) = if given("--quick") { (400, 3) } else { (1_200, 9) };
-        let criterion = Criterion::default()
-            .sample_size(15)
-            .warm_up_time(Duration::from_millis(300))
-            .measurement_time(Duration::from_millis(millis))
-            .nresamples(2_000)
-            .without_plots()
-            .output_directory(&table::results())
-            .configure_from_args();
-        let measures = given("--bench") && !OTHER_MODES.into_iter().any(given);
-        Suite { criterion, table: Table::default(), started: SystemTime::now(), measures, rounds }
+    pub(crate) fn new(options: Options) -> Suite {
+        let criterion = (options.measure != Measure::Rounds).then(new_criterion);
+        Suite { criterion, options, table: Table::default(), started: SystemTime::now() }
     }
 
     /// A row whose time is per operation. The workload does `ops` operations each of its `n` times.
     pub(crate) fn row(&mut self, name: &'static str, ops: u32) -> RowBench<'_> {
-        RowBench { suite: self, row: Row::measured(name, ops), contenders: Vec::new() }
-    }
-
-    /// A row of figures that are not times.
-    pub(crate) fn count(&mut self, name: &'static str, unit: Unit, figures: &[(Column, f64)]) {
-        self.table.push(Row::counted(name, unit, figures));
-    }
-
-    /// Whether this run is to give figures.
-    pub(crate) fn measures(&self) -> bool {
-        self.measures
-    }
-
-    /// Prints the table.
-    pub(crate) fn finish(self) {
-        self.criterion.final_summary();
-        if self.measures {
-            println!("\n{}", self.table);
+        RowBench {
+            row: Row::new(name, Unit::Nanoseconds, ops),
+            suite: self,
+            contenders: Vec::new(),
         }
     }
+
+    /// A row whose figures were found in some other way, in one or more rounds.
+    pub(crate) fn push(&mut self, name: &'static str, unit: Unit, rounds: Vec<Figures>) {
+        let mut row = Row::new(name, unit, 1);
+        rounds.into_iter().for_each(|round| row.push_round(round));
+        self.table.push(row);
+    }
+
+    /// Whether this run is to give figures of this row, which criterion does not measure.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.options.measure != Measure::Nothing && self.options.wants(name)
+    }
+
+    /// How many rounds are played.
+    pub(crate) fn rounds(&self) -> usize {
+        self.options.rounds
+    }
+
+    /// The rows that were measured. Ends criterion's part.
+    pub(crate) fn finish(self) -> Table {
+        if let Some(criterion) = self.criterion {
+            criterion.final_summary();
+        }
+        self.table
+    }
+}
+
+fn new_criterion() -> Criterion {
+    Criterion::default()
+        .sample_size(12)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .nresamples(1_000)
+        .without_plots()
+        .output_directory(&table::results())
+        .configure_from_args()
 }
 
 /// Somebody who does a workload `n` times and says how long that took.
@@ -109,25 +102,6 @@ impl RowBench<'_> {
         self
     }
 
-    /// Adds one peer.
-    pub(crate) fn peer<P: Peer>(self, workload: impl Workload) -> Self {
-        self.column(P::COLUMN, move |n| P::run(move |peer| workload.run(peer, n)))
-    }
-
-    /// Adds all peers.
-    pub(crate) fn all(self, workload: impl Workload) -> Self {
-        self.peer::<Ours>(workload)
-            .peer::<Tokio>(workload)
-            .peer::<AsyncExecutor>(workload)
-            .peer::<Pool>(workload)
-    }
-
-    /// Adds the peers that have fds and timers.
-    pub(crate) fn reactors(self, workload: impl ReactorWorkload) -> Self {
-        self.column(Column::Ours, move |n| <Ours>::run(move |peer| workload.run(peer, n)))
-            .column(Column::Tokio, move |n| Tokio::run(move |peer| workload.run(peer, n)))
-    }
-
     /// Adds the bare job.
     pub(crate) fn floor(self, routine: impl FnMut(u64) -> Duration + 'static) -> Self {
         self.column(Column::Floor, routine)
@@ -136,72 +110,80 @@ impl RowBench<'_> {
     /// Measures the row.
     pub(crate) fn measure(mut self) {
         self.run_criterion();
-        if self.suite.measures {
-            self.row.read_medians(self.suite.started);
-            self.compare();
-            self.suite.table.push(self.row);
+        self.row.read_medians(self.suite.started);
+        let by_criterion = self.suite.criterion.is_some();
+        let wanted =
+            if by_criterion { self.row.is_known() } else { self.suite.wants(self.row.name()) };
+        if !wanted {
+            return;
+        }
+        let calibrate = |contender: &mut Contender| contender.calibrate();
+        let turns: Vec<u64> = self.contenders.iter_mut().map(calibrate).collect();
+        self.play_rounds(&turns);
+    }
+
+    /// Measures a row whose workload is always done once, since it takes its time.
+    pub(crate) fn measure_whole(self) {
+        if self.suite.wants(self.row.name()) {
+            let turns = vec![1; self.contenders.len()];
+            self.play_rounds(&turns);
         }
     }
 
     fn run_criterion(&mut self) {
-        let mut group = self.suite.criterion.benchmark_group(self.row.name());
+        let Some(criterion) = &mut self.suite.criterion else { return };
+        let mut group = criterion.benchmark_group(self.row.name());
         group.sampling_mode(SamplingMode::Flat);
-        if self.row.ops() >= 100_000 {
-            group.measurement_time(Duration::from_secs(2));
-        }
         for Contender { column, routine } in &mut self.contenders {
             group.bench_function(column.name(), |b| b.iter_custom(&mut *routine));
         }
         group.finish();
     }
 
-    /// Plays rounds of those whom criterion has measured, and of whom there is one to compare with.
-    fn compare(&mut self) {
-        let row = &mut self.row;
-        self.contenders.retain(|c| c.column != Column::Floor && row.figure(c.column).is_some());
-        if row.figure(Column::Ours).is_none() || self.contenders.len() < 2 {
-            return;
-        }
-        let calibrate = |contender: &mut Contender| {
-            let operation = row.figure(contender.column).expect("the others were left out");
-            contender.calibrate((MEASURED_NS / operation / f64::from(row.ops())).ceil() as u64)
-        };
-        let turns: Vec<u64> = self.contenders.iter_mut().map(calibrate).collect();
-        for round in 0..self.suite.rounds {
+    fn play_rounds(mut self, turns: &[u64]) {
+        eprintln!("{}", self.row.name());
+        for round in 0..self.suite.rounds() {
             let mut times = [None; Column::COUNT];
             for turn in 0..turns.len() {
-                // Who comes first changes.
                 let index = (round + turn) % turns.len();
                 let (contender, n) = (&mut self.contenders[index], turns[index]);
-                let time = (contender.routine)(n).as_secs_f64();
-                times[contender.column as usize] = Some(time / n as f64);
+                let time = (contender.routine)(n).as_nanos() as f64;
+                times[contender.column as usize] =
+                    Some(time / n as f64 / f64::from(self.row.ops()));
             }
-            row.push_round(times);
+            self.row.push_round(times);
         }
+        self.suite.table.push(self.row);
     }
 }
 
-/// How long a turn in a round takes, at least.
-const TURN: Duration = Duration::from_millis(10);
+/// How long a turn in a round takes, at least, with the making of the executor.
+const TURN: Duration = Duration::from_millis(8);
 
-/// How much of a turn is measured, at least, in nanoseconds.
-const MEASURED_NS: f64 = 1e6;
+/// How much of a turn is measured, at least.
+const MEASURED: Duration = Duration::from_millis(1);
 
 impl Contender {
     /// How many times the workload must be done to last a turn, whatever else the machine does.
-    fn calibrate(&mut self, at_least: u64) -> u64 {
-        let mut n = at_least;
-        while (0..3).any(|_| self.time(n) < TURN) {
-            n *= 2;
+    fn calibrate(&mut self) -> u64 {
+        let mut n = 1;
+        // Twice: what was long enough only because of a hiccup is not.
+        while let Some(factor) = self.lacks(n).or_else(|| self.lacks(n)) {
+            n *= factor;
         }
         n
     }
 
-    /// How long `n` times take, with the making of the executor.
-    fn time(&mut self, n: u64) -> Duration {
+    /// How many times longer it should be, at least.
+    fn lacks(&mut self, n: u64) -> Option<u64> {
         let start = Instant::now();
-        (self.routine)(n);
-        start.elapsed()
+        let measured = (self.routine)(n);
+        let elapsed = start.elapsed();
+        if elapsed >= TURN && measured >= MEASURED {
+            return None;
+        }
+        let far = elapsed < TURN / 10 || measured < MEASURED / 10;
+        Some(if far { 8 } else { 2 })
     }
 }
 

@@ -1,8 +1,8 @@
-//! The table of medians at the end of a run.
+//! Rows, their figures, and the table of medians at the end of a run.
 //!
-//! Times are read back from the estimates that criterion writes; what an earlier run left is not taken. The last
-//! column is our time by the best peer's, the median over rounds, in each of which both had their turn; so it
-//! need not be the quotient of the two medians. Below 1, we are ahead. A floor is no peer.
+//! The last column is our time by the best peer's, the median over rounds, in each of which both had their turn;
+//! so it need not be the quotient of the two medians. Below 1, we are ahead. The best peer is the one whose median over
+//! the rounds is lowest. A floor is no peer.
 
 use std::fmt;
 use std::fs;
@@ -20,15 +20,28 @@ pub(crate) enum Column {
     AsyncExecutor,
     /// futures' `LocalPool`.
     Pool,
+    /// embassy's raw executor.
+    Embassy,
+    /// monoio on epoll.
+    Monoio,
+    /// local-runtime's `Executor`.
+    LocalRuntime,
     /// The bare job.
     Floor,
 }
 
 impl Column {
-    pub(crate) const COUNT: usize = 5;
-    const ALL: [Column; Column::COUNT] =
-        [Column::Ours, Column::Tokio, Column::AsyncExecutor, Column::Pool, Column::Floor];
-    const PEERS: [Column; 3] = [Column::Tokio, Column::AsyncExecutor, Column::Pool];
+    pub(crate) const COUNT: usize = 8;
+    pub(crate) const ALL: [Column; Column::COUNT] = [
+        Column::Ours,
+        Column::Tokio,
+        Column::AsyncExecutor,
+        Column::Pool,
+        Column::Embassy,
+        Column::Monoio,
+        Column::LocalRuntime,
+        Column::Floor,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -36,8 +49,15 @@ impl Column {
             Column::Tokio => "tokio",
             Column::AsyncExecutor => "async-executor",
             Column::Pool => "LocalPool",
+            Column::Embassy => "embassy",
+            Column::Monoio => "monoio",
+            Column::LocalRuntime => "local-runtime",
             Column::Floor => "floor",
         }
+    }
+
+    fn is_peer(self) -> bool {
+        self != Column::Ours && self != Column::Floor
     }
 }
 
@@ -49,77 +69,9 @@ pub(crate) enum Unit {
     Allocations,
 }
 
-/// One figure of each, where there is one.
-type Figures = [Option<f64>; Column::COUNT];
-
-/// A workload and the figures of those who did it.
-pub(crate) struct Row {
-    name: &'static str,
-    unit: Unit,
-    /// Operations in one of criterion's iterations.
-    ops: u32,
-    figures: Figures,
-    /// What is compared for the ratio: rounds, or the figures themselves if they do not vary.
-    rounds: Vec<Figures>,
-}
-
-impl Row {
-    /// A row that criterion measures.
-    pub(crate) fn measured(name: &'static str, ops: u32) -> Row {
-        let figures = [None; Column::COUNT];
-        Row { name, unit: Unit::Nanoseconds, ops, figures, rounds: Vec::new() }
-    }
-
-    /// A row whose figures are known.
-    pub(crate) fn counted(name: &'static str, unit: Unit, known: &[(Column, f64)]) -> Row {
-        let mut figures = [None; Column::COUNT];
-        for (column, figure) in known {
-            figures[*column as usize] = Some(*figure);
-        }
-        Row { name, unit, ops: 1, figures, rounds: vec![figures] }
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    pub(crate) fn ops(&self) -> u32 {
-        self.ops
-    }
-
-    pub(crate) fn figure(&self, column: Column) -> Option<f64> {
-        self.figures[column as usize]
-    }
-
-    /// Takes the medians that were written since `started`.
-    pub(crate) fn read_medians(&mut self, started: SystemTime) {
-        for column in Column::ALL {
-            let path = results().join(self.name).join(column.name()).join("new/estimates.json");
-            let median = median(&path, started);
-            self.figures[column as usize] = median.map(|ns| ns / f64::from(self.ops));
-        }
-    }
-
-    pub(crate) fn push_round(&mut self, times: Figures) {
-        self.rounds.push(times);
-    }
-
-    /// Our time by the best peer's.
-    fn ratio(&self) -> Option<f64> {
-        Column::PEERS.iter().filter_map(|peer| self.ratio_to(*peer)).reduce(f64::max)
-    }
-
-    fn ratio_to(&self, peer: Column) -> Option<f64> {
-        let in_round =
-            |round: &Figures| Some(round[Column::Ours as usize]? / round[peer as usize]?);
-        let mut ratios: Vec<f64> = self.rounds.iter().filter_map(in_round).collect();
-        ratios.sort_unstable_by(f64::total_cmp);
-        ratios.get(ratios.len() / 2).copied()
-    }
-
-    fn format(&self, figure: Option<f64>) -> String {
-        let Some(figure) = figure else { return "–".into() };
-        match self.unit {
+impl Unit {
+    pub(crate) fn format(self, figure: f64) -> String {
+        match self {
             Unit::Nanoseconds if figure >= 1e6 => format!("{:.2} ms", figure / 1e6),
             Unit::Nanoseconds if figure >= 1e4 => format!("{:.1} us", figure / 1e3),
             Unit::Nanoseconds if figure >= 1e3 => format!("{:.2} us", figure / 1e3),
@@ -130,6 +82,107 @@ impl Row {
     }
 }
 
+/// One figure of each, where there is one.
+pub(crate) type Figures = [Option<f64>; Column::COUNT];
+
+/// Our figure by a peer's, over the rounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ratio {
+    pub(crate) peer: Column,
+    pub(crate) median: f64,
+    pub(crate) lower_quartile: f64,
+    pub(crate) upper_quartile: f64,
+}
+
+/// A workload and the figures of those who did it.
+pub(crate) struct Row {
+    name: &'static str,
+    unit: Unit,
+    /// Operations in one time that the workload is done.
+    ops: u32,
+    /// Criterion's medians, where it has measured.
+    medians: Figures,
+    rounds: Vec<Figures>,
+}
+
+impl Row {
+    pub(crate) fn new(name: &'static str, unit: Unit, ops: u32) -> Row {
+        Row { name, unit, ops, medians: [None; Column::COUNT], rounds: Vec::new() }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    pub(crate) fn ops(&self) -> u32 {
+        self.ops
+    }
+
+    /// Takes the medians that criterion has written since `started`.
+    pub(crate) fn read_medians(&mut self, started: SystemTime) {
+        for column in Column::ALL {
+            let path = results().join(self.name).join(column.name()).join("new/estimates.json");
+            let median = median(&path, started);
+            self.medians[column as usize] = median.map(|ns| ns / f64::from(self.ops));
+        }
+    }
+
+    pub(crate) fn push_round(&mut self, figures: Figures) {
+        self.rounds.push(figures);
+    }
+
+    /// Whether there is any figure.
+    pub(crate) fn is_known(&self) -> bool {
+        Column::ALL.iter().any(|column| self.figure(*column).is_some())
+    }
+
+    /// The median of somebody's figures.
+    pub(crate) fn figure(&self, column: Column) -> Option<f64> {
+        self.medians[column as usize].or_else(|| self.median_of_rounds(column))
+    }
+
+    fn median_of_rounds(&self, column: Column) -> Option<f64> {
+        let figures = self.rounds.iter().filter_map(|round| round[column as usize]);
+        quantile(&sorted(figures), 0.5)
+    }
+
+    fn best_peer(&self) -> Option<Column> {
+        let peers = Column::ALL.into_iter().filter(|column| column.is_peer());
+        let known = peers.filter_map(|peer| Some((peer, self.median_of_rounds(peer)?)));
+        known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(peer, _)| peer)
+    }
+
+    /// Our figure by the best peer's.
+    pub(crate) fn ratio(&self) -> Option<Ratio> {
+        let peer = self.best_peer()?;
+        let in_round =
+            |round: &Figures| Some(round[Column::Ours as usize]? / round[peer as usize]?);
+        let ratios = sorted(self.rounds.iter().filter_map(in_round));
+        Some(Ratio {
+            peer,
+            median: quantile(&ratios, 0.5)?,
+            lower_quartile: quantile(&ratios, 0.25)?,
+            upper_quartile: quantile(&ratios, 0.75)?,
+        })
+    }
+}
+
+fn sorted(figures: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures
+}
+
+/// The value below which that share of the others lies.
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    Some(sorted[(last as f64 * share).round() as usize])
+}
+
 /// All rows.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -137,11 +190,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds a row, unless it is empty.
     pub(crate) fn push(&mut self, row: Row) {
-        if row.figures.iter().any(Option::is_some) {
-            self.rows.push(row);
-        }
+        self.rows.push(row);
+    }
+
+    pub(crate) fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name)
     }
 }
 
@@ -167,10 +221,11 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = Column::ALL.map(Column::name).join(" | ");
         writeln!(f, "| workload | {names} | ours / best peer |")?;
-        writeln!(f, "|---|---:|---:|---:|---:|---:|---:|")?;
+        writeln!(f, "|---|{}---:|", "---:|".repeat(Column::COUNT))?;
         for row in &self.rows {
-            let figures = Column::ALL.map(|column| row.format(row.figure(column))).join(" | ");
-            let ratio = row.ratio().map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}"));
+            let format = |column| row.figure(column).map_or("–".into(), |f| row.unit.format(f));
+            let figures = Column::ALL.map(format).join(" | ");
+            let ratio = row.ratio().map_or_else(|| "–".into(), |r| format!("{:.2}", r.median));
             writeln!(f, "| {} | {figures} | {ratio} |", row.name)?;
         }
         Ok(())

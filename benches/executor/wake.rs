@@ -1,57 +1,70 @@
 //! Wakes: from task to task, and from another thread.
 //!
-//! `chan_pp` is a ping-pong of two tasks of one executor, alone and with a thousand idle ones beside them.
+//! `chan_pp` is a ping-pong of two tasks of one executor, alone and with idle ones beside them.
 //! `wake_lat` is the time from another thread's wake to the poll, with the executor asleep, with it looking for
-//! events before it sleeps (ours alone can), and with it busy. `wake_busy` is what the wake costs the thread that
+//! events before it sleeps (ours alone can; the peers sleep), and with it busy. `wake_rtt` is the time from the wake
+//! until the thread, which sleeps meanwhile, is woken by the task. `wake_busy` is what the wake costs the thread that
 //! calls it, while the executor is busy.
 //!
 //! Against: all peers. Floors: a queue of boxed futures for the ping-pong; an eventfd and epoll for a sleeper, one
-//! spinning thread for a polling executor; a flag that is set already for the cost of a wake.
+//! spinning thread for a polling executor, two parked threads for a round trip; a flag that is set already for the
+//! cost of a wake.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::kit::{Boxed, Gate, Slot, yield_once};
+use crate::boxed::Boxed;
+use crate::kit::{Gate, Slot, yield_once};
 use crate::machine;
-use crate::peers::{Peer, Polling};
-use crate::suite::{Suite, Workload, median_of};
+use crate::peers::{Ours, Peer, Polling};
+use crate::suite::{Suite, median_of};
+use crate::workloads::Workload;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.row("chan_pp", 1).all(PingPong { idle: 0 }).floor(boxed_ping_pong).measure();
-    suite.row("chan_pp_idle1k", 1).all(PingPong { idle: 1_000 }).measure();
+    for (name, idle) in [("chan_pp_idle1k", 1_000), ("chan_pp_idle100k", 100_000)] {
+        suite.row(name, 1).all(PingPong { idle }).measure();
+    }
+    add_latencies(suite);
+    for (name, tasks) in [("wake_busy_1", 1), ("wake_busy_1k", 1_000)] {
+        suite
+            .row(name, 1)
+            .peer::<Ours>(BusyWake { tasks })
+            .fair_ones(BusyWake { tasks })
+            .floor(move |n| flagged_wakes(tasks, n))
+            .measure();
+    }
+}
 
-    suite.row("wake_lat", 1).all(Latency { busy: false }).floor(eventfd_latency).measure();
+fn add_latencies(suite: &mut Suite) {
+    let asleep = Latency { busy: false, parks: false };
+    suite.row("wake_lat", 1).all(asleep).floor(eventfd_latency).measure();
+    // Nobody else can look before it sleeps: the peers are as above.
     suite
         .row("wake_lat_polling", 1)
-        .peer::<Polling>(Latency { busy: false })
+        .peer::<Polling>(asleep)
+        .others(asleep)
         .floor(spinning_latency)
         .measure();
-    suite.row("wake_lat_busy", 1).all(Latency { busy: true }).measure();
-
-    suite
-        .row("wake_busy_1", 1)
-        .all(BusyWake { tasks: 1 })
-        .floor(move |n| flagged_wakes(1, n))
-        .measure();
-    suite
-        .row("wake_busy_1k", 1)
-        .all(BusyWake { tasks: 1_000 })
-        .floor(move |n| flagged_wakes(1_000, n))
-        .measure();
+    let round_trip = Latency { busy: false, parks: true };
+    suite.row("wake_rtt", 1).all(round_trip).floor(parked_round_trips).measure();
+    let busy = Latency { busy: true, parks: false };
+    suite.row("wake_lat_busy", 1).peer::<Ours>(busy).fair_ones(busy).measure();
 }
 
 /// Two tasks hand a number to and fro.
 #[derive(Clone, Copy)]
-struct PingPong {
-    idle: usize,
+pub(crate) struct PingPong {
+    pub(crate) idle: usize,
 }
 
 /// Answers numbers with their successors until it gets a zero.
@@ -112,6 +125,8 @@ struct Calls {
     /// The last call that was seen, and when, in nanoseconds since `base`.
     seen: AtomicU64,
     seen_at: AtomicU64,
+    /// The thread that calls, where it sleeps until it has the answer.
+    parked: OnceLock<Thread>,
 }
 
 const END: u64 = u64::MAX;
@@ -122,7 +137,8 @@ const PAUSE: Duration = Duration::from_micros(30);
 impl Calls {
     fn new() -> Arc<Calls> {
         let zero = || AtomicU64::new(0);
-        Arc::new(Calls { base: Instant::now(), wanted: zero(), seen: zero(), seen_at: zero() })
+        let (base, parked) = (Instant::now(), OnceLock::new());
+        Arc::new(Calls { base, wanted: zero(), seen: zero(), seen_at: zero(), parked })
     }
 
     fn now(&self) -> u64 {
@@ -151,6 +167,27 @@ impl Calls {
         median_of(latencies, n)
     }
 
+    /// As [`make`](Self::make), but sleeps, and takes the time until it is woken.
+    fn make_parked(&self, n: u64, mut wake: impl FnMut()) -> Duration {
+        self.parked.set(thread::current()).expect("one thread calls");
+        let mut times = Vec::new();
+        for call in 1..=n {
+            machine::spin(PAUSE);
+            let start = Instant::now();
+            // Release, Acquire: as in `make`.
+            self.wanted.store(call, Ordering::Release);
+            wake();
+            while self.seen.load(Ordering::Acquire) < call {
+                thread::park();
+            }
+            times.push(start.elapsed());
+        }
+        // Release: as above.
+        self.wanted.store(END, Ordering::Release);
+        wake();
+        median_of(times, n)
+    }
+
     /// Answers a call, if there is one. Returns whether the last one was made.
     fn see(&self) -> bool {
         // Acquire: pairs with the Release in `make`.
@@ -159,6 +196,9 @@ impl Calls {
             self.seen_at.store(self.now(), Ordering::Relaxed);
             // Release: pairs with the Acquire in `make`.
             self.seen.store(wanted, Ordering::Release);
+            if let Some(thread) = self.parked.get() {
+                thread.unpark();
+            }
         }
         wanted == END
     }
@@ -168,6 +208,15 @@ impl Calls {
 #[derive(Clone, Copy)]
 struct Latency {
     busy: bool,
+    /// Whether the thread sleeps, too.
+    parks: bool,
+}
+
+impl Latency {
+    fn call(self, calls: &Calls, n: u64, waker: &Waker) -> Duration {
+        let wake = || waker.wake_by_ref();
+        if self.parks { calls.make_parked(n, wake) } else { calls.make(n, wake) }
+    }
 }
 
 impl Workload for Latency {
@@ -180,7 +229,7 @@ impl Workload for Latency {
             let (calls, waker) = (&seeing, cx.waker());
             if thread.is_none() {
                 let (calls, waker) = (Arc::clone(calls), waker.clone());
-                thread = Some(machine::helper(move || calls.make(n, || waker.wake_by_ref())));
+                thread = Some(machine::helper(move || self.call(&calls, n, &waker)));
             }
             if !calls.see() {
                 return Poll::Pending;
@@ -231,6 +280,16 @@ fn spinning_latency(n: u64) -> Duration {
         std::hint::spin_loop();
     }
     thread.join().expect("it does not panic")
+}
+
+fn parked_round_trips(n: u64) -> Duration {
+    let calls = Calls::new();
+    let (calling, here) = (Arc::clone(&calls), thread::current());
+    let caller = machine::helper(move || calling.make_parked(n, || here.unpark()));
+    while !calls.see() {
+        thread::park();
+    }
+    caller.join().expect("it does not panic")
 }
 
 /// Another thread wakes the tasks of a busy executor in turn, without a pause.

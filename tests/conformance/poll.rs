@@ -21,6 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::on_loop(a_descriptor_made_ready_by_a_bottom_half_waits_for_the_next_pass),
         Case::on_loop(a_notification_before_the_pass_ends_it_without_progress),
         Case::on_loop(a_notification_from_another_thread_ends_a_sleep_without_progress),
+        Case::on_loop(a_notification_that_found_nobody_asleep_leaves_nothing_behind),
         Case::plain(a_sleep_ends_with_the_first_timer_even_if_signals_interrupt_it),
         Case::plain(a_plain_thread_has_no_current_context),
         Case::on_loop(a_reference_keeps_the_context_for_other_threads),
@@ -83,10 +84,35 @@ fn a_notification_before_the_pass_ends_it_without_progress(home: Loop) {
 }
 
 fn a_notification_from_another_thread_ends_a_sleep_without_progress(home: Loop) {
+    // Most of the rounds find the loop asleep, some find it on the way there.
+    const ROUNDS: u32 = 1_000;
+    let start = Barrier::new(2);
     thread::scope(|scope| {
-        scope.spawn(|| home.notify());
-        assert!(!home.poll(true));
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                start.wait();
+                thread::yield_now();
+                home.notify();
+            }
+        });
+        let mut progress = 0;
+        for _ in 0..ROUNDS {
+            start.wait();
+            progress += u32::from(home.poll(true));
+        }
+        assert_eq!(progress, 0);
     });
+}
+
+fn a_notification_that_found_nobody_asleep_leaves_nothing_behind(home: Loop) {
+    home.notify();
+    assert!(!home.poll(false));
+
+    let fire = || ();
+    let timer = home.timer(QEMU_CLOCK_REALTIME, &fire);
+    timer.arm(now(QEMU_CLOCK_REALTIME) + 5_000_000);
+    assert!(!home.poll(false), "arming rings the doorbell");
+    assert!(home.poll(true), "one call sleeps until the timer");
 }
 
 fn a_sleep_ends_with_the_first_timer_even_if_signals_interrupt_it() {

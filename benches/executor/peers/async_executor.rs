@@ -40,6 +40,10 @@ impl Peer for AsyncExecutor {
     {
         self.executor.spawn(future)
     }
+
+    fn spawn_detached(&self, future: impl Future<Output = ()> + 'static) {
+        self.executor.spawn(future).detach();
+    }
 }
 
 /// An executor that another thread runs.

@@ -12,7 +12,7 @@ use executor::net;
 use executor::{Context, JoinHandle, LocalExecutor, LocalSpawner, RemoteSpawner};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Helper, Offload, Peer, Reactor, Unfailing};
+use super::{Helper, Offload, Peer, Reactor, Sockets, Timers, Unfailing};
 use crate::table::Column;
 
 /// An executor that polls for `POLL_NS` before it sleeps.
@@ -56,11 +56,20 @@ impl<const POLL_NS: i64> Peer for Ours<POLL_NS> {
     {
         Unfailing(self.spawner.spawn(future))
     }
+
+    fn spawn_detached(&self, future: impl Future<Output = ()> + 'static) {
+        self.spawner.spawn(future).detach();
+    }
 }
 
-impl Reactor for Ours {
+impl Timers for Ours {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+        executor::time::sleep(duration)
+    }
+}
+
+impl Sockets for Ours {
     type Stream = net::UnixStream;
-    type Counter = net::EventFd;
 
     fn stream(socket: UnixStream) -> net::UnixStream {
         net::UnixStream::from_std(socket).expect("a socket can be watched")
@@ -73,6 +82,12 @@ impl Reactor for Ours {
     async fn write(stream: &mut net::UnixStream, message: &[u8]) {
         stream.write_all(message).await.expect("the other end is there");
     }
+}
+
+impl Reactor for Ours {
+    type Counter = net::EventFd;
+    type Reader = net::PipeReader;
+    type Writer = net::PipeWriter;
 
     fn counter() -> net::EventFd {
         net::EventFd::new().expect("there are fds left")
@@ -86,8 +101,16 @@ impl Reactor for Ours {
         counter.wait().await.expect("the executor is there")
     }
 
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-        executor::time::sleep(duration)
+    fn pipe() -> (net::PipeReader, net::PipeWriter) {
+        net::pipe().expect("there are fds left")
+    }
+
+    async fn read_pipe(reader: &mut net::PipeReader, buffer: &mut [u8; 64]) -> usize {
+        reader.read(buffer).await.expect("the other end is there")
+    }
+
+    async fn write_pipe(writer: &mut net::PipeWriter, message: &[u8]) {
+        writer.write_all(message).await.expect("the other end is there");
     }
 }
 

@@ -1,17 +1,15 @@
 //! futures: a `LocalPool`.
 //!
-//! It has no fds and no timers, and nothing that spawns on it from another thread: there it gets a channel of jobs,
-//! each with a channel for the answer.
+//! It has no fds and no timers, and nothing that spawns on it from another thread.
 
 use std::future::Future;
 
-use futures::StreamExt;
-use futures::channel::{mpsc, oneshot};
 use futures::executor::{LocalPool, LocalSpawner};
 use futures::future::RemoteHandle;
 use futures::task::LocalSpawnExt;
 
-use super::{Helper, Offload, Peer, Unfailing};
+use super::jobs::Jobs;
+use super::{Offload, Peer};
 use crate::table::Column;
 
 #[derive(Clone)]
@@ -42,35 +40,20 @@ impl Peer for Pool {
     {
         self.spawner.spawn_local_with_handle(future).expect("the pool is there")
     }
-}
 
-type Job = (u64, oneshot::Sender<u64>);
-
-/// A pool on another thread that serves jobs.
-pub(crate) struct Far {
-    /// Dropped first, which ends the pool.
-    jobs: mpsc::UnboundedSender<Job>,
-    _thread: Helper,
-}
-
-async fn serve(mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some((x, answer)) = jobs.next().await {
-        answer.send(x + 1).expect("the caller waits");
+    fn spawn_detached(&self, future: impl Future<Output = ()> + 'static) {
+        self.spawner.spawn_local(future).expect("the pool is there");
     }
 }
 
 impl Offload for Pool {
-    type Far = Far;
+    type Far = Jobs;
 
-    fn far() -> Far {
-        let (jobs, queue) = mpsc::unbounded();
-        let thread = Helper::start(|_| Pool::run(|_| serve(queue)));
-        Far { jobs, _thread: thread }
+    fn far() -> Jobs {
+        Jobs::start::<Pool>()
     }
 
-    fn call(far: &Far, x: u64) -> impl Future<Output = u64> + 'static {
-        let (answer, receive) = oneshot::channel();
-        far.jobs.unbounded_send((x, answer)).expect("the other thread serves");
-        Unfailing(receive)
+    fn call(far: &Jobs, x: u64) -> impl Future<Output = u64> + 'static {
+        far.call(x)
     }
 }

@@ -1,7 +1,7 @@
 //! tokio: a `LocalSet` on a current-thread runtime.
 //!
-//! A socket is a `UnixStream`, which, like ours, takes a short read for the end of what there is; an eventfd is an
-//! `AsyncFd`.
+//! A socket is a `UnixStream`, which, like ours, takes a short read for the end of what there is, and so are the ends
+//! of a pipe; an eventfd is an `AsyncFd`.
 
 use std::future::Future;
 use std::io;
@@ -12,10 +12,11 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::{self, JoinHandle, LocalSet};
 
-use super::{Helper, Offload, Peer, Reactor, Unfailing};
+use super::{Helper, Offload, Peer, Reactor, Sockets, Timers, Unfailing};
 use crate::table::Column;
 
 #[derive(Clone)]
@@ -46,11 +47,20 @@ impl Peer for Tokio {
     {
         Unfailing(task::spawn_local(future))
     }
+
+    fn spawn_detached(&self, future: impl Future<Output = ()> + 'static) {
+        drop(task::spawn_local(future));
+    }
 }
 
-impl Reactor for Tokio {
+impl Timers for Tokio {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+        tokio::time::sleep(duration)
+    }
+}
+
+impl Sockets for Tokio {
     type Stream = tokio::net::UnixStream;
-    type Counter = AsyncFd<EventFd>;
 
     fn stream(socket: UnixStream) -> tokio::net::UnixStream {
         socket.set_nonblocking(true).expect("a socket has the mode");
@@ -64,6 +74,12 @@ impl Reactor for Tokio {
     async fn write(stream: &mut tokio::net::UnixStream, message: &[u8]) {
         stream.write_all(message).await.expect("the other end is there");
     }
+}
+
+impl Reactor for Tokio {
+    type Counter = AsyncFd<EventFd>;
+    type Reader = pipe::Receiver;
+    type Writer = pipe::Sender;
 
     fn counter() -> AsyncFd<EventFd> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -82,8 +98,17 @@ impl Reactor for Tokio {
         count.await.expect("the runtime is there")
     }
 
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-        tokio::time::sleep(duration)
+    fn pipe() -> (pipe::Receiver, pipe::Sender) {
+        let (writer, reader) = pipe::pipe().expect("there are fds left");
+        (reader, writer)
+    }
+
+    async fn read_pipe(reader: &mut pipe::Receiver, buffer: &mut [u8; 64]) -> usize {
+        reader.read(buffer).await.expect("the other end is there")
+    }
+
+    async fn write_pipe(writer: &mut pipe::Sender, message: &[u8]) {
+        writer.write_all(message).await.expect("the other end is there");
     }
 }
 

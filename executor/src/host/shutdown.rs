@@ -4,6 +4,7 @@
 //! anything down. Later is too late: while QEMU cleans its monitors up it waits for the command that is
 //! being dispatched, in a loop without timers, so a command of ours that sleeps would keep it for ever.
 //!
+//! What the tasks leave under way in the block layer is waited for, too: QEMU is about to close its nodes.
 //! When the tasks are gone, what the program [has left to do](Loading::on_shutdown) is done.
 //!
 //! The notifier is told as well when the guest has shut down and QEMU goes on (`-no-shutdown`); then tasks
@@ -15,7 +16,7 @@ use std::ptr;
 
 use aio_sys::host::{Notifier, SHUTDOWN_ACTION_PAUSE};
 
-use super::Loading;
+use super::{Loading, block};
 use crate::aio::callback::no_unwind;
 use crate::cx::NoCoroutine;
 use crate::main_loop;
@@ -68,6 +69,9 @@ extern "C" fn ending(_notifier: *mut Notifier, _data: *mut c_void) {
         for task in main_loop::shut_down() {
             crate::task::write_stderr(&format!("executor: {task} could not be cancelled\n"));
         }
+        // SAFETY: QEMU asks whether it is to end between two turns of the main loop, outside of coroutines,
+        // and the tasks are gone.
+        unsafe { NoCoroutine::assume(block::end) };
     });
     while let Some(last) = HOOKS.with_borrow_mut(Vec::pop) {
         // SAFETY: QEMU calls shutdown notifiers in its main loop, outside of coroutines.
