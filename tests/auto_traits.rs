@@ -16,8 +16,8 @@ use executor::net::{
 };
 use executor::time::{Elapsed, Interval, Sleep};
 use executor::{
-    Bql, BqlCell, BqlRef, BqlRefCell, BqlRefMut, Budget, Context, IoContext, IoCx, IoThread,
-    IoThreadInfo, JoinError, JoinHandle, LocalExecutor, LocalSpawner, MainCx, MainHandle,
+    Bql, BqlCell, BqlRef, BqlRefCell, BqlRefMut, Budget, Context, InCoroutine, IoContext, IoCx,
+    IoThread, IoThreadInfo, JoinError, JoinHandle, LocalExecutor, LocalSpawner, MainCx, MainHandle,
     NoCoroutine, OobContext, Probe, Remote, RemoteSpawner, Stats, TaskInfo, TaskLabel, TaskPanic,
 };
 
@@ -87,6 +87,7 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
         MainCx:                             no  no  yes;
         IoCx:                               no  no  yes;
         OobContext:                         no  no  yes;
+        InCoroutine:                        no  no  yes;
         &'static Bql:                       no  no  yes;
         &'static mut NoCoroutine:           no  no  yes;
         &'static MainCx:                    no  no  yes;

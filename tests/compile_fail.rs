@@ -6,7 +6,7 @@
 //!
 //! The letters are the questions: A1 a future that is handed over, A2 a task that moves itself, A3 a function
 //! that is sent, B what the Big QEMU Lock protects, C `no_coroutine_fn`, D the registration of QMP commands,
-//! X other ways to smuggle a capability.
+//! CO code in a C coroutine, X other ways to smuggle a capability.
 //!
 //! The messages are those of one version of the compiler, and other versions skip them. After a change of
 //! the API, `TRYBUILD=overwrite` writes them anew; they are to be read, then, like any other text.

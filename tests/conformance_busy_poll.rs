@@ -18,14 +18,21 @@ use aio::{Handler, Loop, Notifier, Trace, now, on_loop, text};
 use aio_sys::QEMU_CLOCK_REALTIME;
 
 #[test]
-fn a_handler_that_polls_ready_is_told_so_without_a_read() {
+fn a_handler_is_asked_once_its_descriptor_has_been_ready_and_told_so_without_a_read() {
     on_loop(|home| {
         let trace = Trace::default();
         let (notifier, hit) = (Notifier::new(), Cell::new(true));
-        let handler = Handler::on_read(|| trace.log("read"))
-            .and_poll(|| hit.replace(false), || trace.log("ready"));
+        let handler = Handler::on_read(|| {
+            notifier.clear();
+            trace.log("read");
+        })
+        .and_poll(|| hit.replace(false), || trace.log("ready"));
         home.set_fd(notifier.fd(), &handler);
 
+        assert!(!home.poll(false), "not asked yet");
+        notifier.set();
+        assert!(home.poll(true));
+        assert_eq!(trace.take(), ["read"]);
         assert!(home.poll(true), "a hit is progress");
         assert_eq!(trace.take(), ["ready"]);
         assert!(!home.poll(false));

@@ -51,6 +51,8 @@ fn the_current_context_of_the_main_loop_is_the_main_context() {
         assert_eq!(Loop::current(), Loop::main());
         assert!(!aio_sys::qemu_in_iothread());
         assert!(aio_sys::qemu_in_main_thread());
+        let elsewhere = thread::spawn(|| Loop::current().0.is_null());
+        assert!(elsewhere.join().expect("it returns"), "without the BQL a thread has none");
         let iohandler_sees = Cell::new(None);
         let look = || iohandler_sees.set(Some(Loop::current()));
         Loop::iohandler().oneshot(&look);

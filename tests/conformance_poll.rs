@@ -82,11 +82,68 @@ fn a_notification_before_the_pass_ends_it_without_progress() {
 
 #[test]
 fn a_notification_from_another_thread_ends_a_sleep_without_progress() {
+    // Most of the rounds find the loop asleep, some find it on the way there.
+    const ROUNDS: u32 = 1_000;
     on_loop(|home| {
+        let start = Barrier::new(2);
         thread::scope(|scope| {
-            scope.spawn(|| home.notify());
-            assert!(!home.poll(true));
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    start.wait();
+                    thread::yield_now();
+                    home.notify();
+                }
+            });
+            let mut progress = 0;
+            for _ in 0..ROUNDS {
+                start.wait();
+                progress += u32::from(home.poll(true));
+            }
+            assert_eq!(progress, 0);
         });
+    });
+}
+
+#[test]
+fn a_notification_that_found_nobody_asleep_leaves_nothing_behind() {
+    on_loop(|home| {
+        home.notify();
+        assert!(!home.poll(false));
+
+        let fire = || ();
+        let timer = home.timer(QEMU_CLOCK_REALTIME, &fire);
+        timer.arm(now(QEMU_CLOCK_REALTIME) + 5_000_000);
+        assert!(!home.poll(false), "arming rings the doorbell");
+        assert!(home.poll(true), "one call sleeps until the timer");
+    });
+}
+
+#[test]
+fn a_notification_between_the_last_look_and_the_sleep_is_not_lost() {
+    on_loop(|home| {
+        let (trace, notifier, armed) = (Trace::default(), Notifier::new(), Cell::new(false));
+        let run = || trace.log("bottom half");
+        let bh = home.bh(&run);
+        // Handlers are asked after the loop has worked out how long it may sleep.
+        let ask = || {
+            if armed.take() {
+                bh.schedule();
+            }
+            false
+        };
+        let handler = Handler::default().and_poll(ask, || unreachable!("it is never ready"));
+        home.set_fd(notifier.fd(), &handler);
+        let fire = || trace.log("slept until the timer");
+        let timer = home.timer(QEMU_CLOCK_REALTIME, &fire);
+        timer.arm(now(QEMU_CLOCK_REALTIME) + 2_000_000_000);
+        assert!(!home.poll(false), "what was done so far rang the doorbell");
+
+        armed.set(true);
+        assert!(home.poll(true));
+
+        assert_eq!(trace.take(), ["bottom half"]);
+        home.remove_fd(notifier.fd());
+        bh.delete();
     });
 }
 

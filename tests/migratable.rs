@@ -45,7 +45,8 @@ fn here() -> ThreadId {
 }
 
 fn a_task_hops_around_and_is_always_where_it_says(nc: &mut NoCoroutine) {
-    const ROUNDS: usize = 10_000;
+    // Of three hops each.
+    const ROUNDS: usize = 33_334;
     let threads = Threads::start(nc, "hop");
     let (main, id0, id1) = (threads.main, threads.io[0].1, threads.io[1].1);
     let (io0, io1) = (threads.io(0), threads.io(1));

@@ -17,8 +17,15 @@ use nix::sys::signal::Signal;
 use qemu::{Folder, Qemu, error, run_to_end, with_each_qemu};
 use serde_json::{Value, json};
 
-const EXTENSIONS: [&str; 5] =
-    ["x-sleep", "x-file-checksum", "x-query-tasks", "x-task-cancel", "x-executor-stats"];
+const EXTENSIONS: [&str; 7] = [
+    "x-sleep",
+    "x-file-checksum",
+    "x-query-tasks",
+    "x-task-cancel",
+    "x-executor-stats",
+    "x-blockdev-checksum",
+    "x-blockdev-compare",
+];
 
 /// Longer than any test.
 fn forever() -> Value {
@@ -296,6 +303,16 @@ fn a_panic_is_an_error_reply_and_qemu_goes_on() {
         assert_eq!(oob.receive()["error"]["class"], "GenericError");
         second.ok("x-sleep", &json!({ "ns": 1 }));
         second.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
+fn an_iothread_that_is_never_idle_serves_timers_and_fds() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",selftest=on", &[]);
+        qemu.ours().ok("x-selftest-iothread-storm", &json!({ "iothread": "io0" }));
+        qemu.first().ok("quit", &json!({}));
         qemu.expect_success();
     });
 }

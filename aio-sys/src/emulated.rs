@@ -9,31 +9,38 @@
 //! and every assertion, as a message that ends the process.
 //!
 //! Different, and allowed by QEMU's rules: one fd monitor (epoll, always); busy polling without
-//! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` are asked from their registration on. The
+//! `io_poll_begin` and `io_poll_end`; handlers with `io_poll` alone are asked from their registration on. The
 //! emulation is a machine that was not started: the guest's clock stands until [`cpu_enable_ticks`] and
 //! [`qemu_clock_enable`]. `main_loop_wait` keeps nanoseconds where `GLib` rounds up to milliseconds.
 //! A blocking `aio_poll` of the iohandler context, which QEMU only does while it shuts down, returns
 //! early while the main context has something ready.
 //!
-//! Not here: `GLib` sources, icount and replay, the thread pool, RCU.
+//! Not here: icount and replay, the thread pool, RCU.
 //!
 //! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
-//! `main_loop`, `iothread`, `wait`.
+//! `main_loop`, `iothread`, `wait`, `coroutine`.
 
 mod bottom_half;
 mod bql;
 mod busy_poll;
 mod clock;
 mod context;
+#[cfg(feature = "coroutine")]
+mod coroutine;
 mod current;
 mod doorbell;
 mod error;
 mod event_notifier;
 mod fd;
+#[cfg(feature = "glib")]
+mod g_source;
 mod iothread;
+#[cfg(all(test, aio_loom))]
+mod loom;
 mod main_loop;
 mod os;
 mod poll;
+mod sync;
 mod timer;
 mod wait;
 
@@ -50,6 +57,17 @@ pub use clock::{cpu_disable_ticks, cpu_enable_ticks, qemu_clock_get_ns};
 pub use context::{
     aio_context_new, aio_context_ref, aio_context_timer_group, aio_context_unref, aio_notify,
 };
+#[cfg(feature = "coroutine")]
+pub use coroutine::{
+    CO_QUEUE_WAIT_FRONT, aio_co_enter, aio_co_reschedule_self, aio_co_schedule, aio_co_wake,
+    qemu_aio_coroutine_enter, qemu_co_enter_all_impl, qemu_co_enter_next_impl, qemu_co_mutex_init,
+    qemu_co_mutex_lock, qemu_co_mutex_unlock, qemu_co_queue_empty, qemu_co_queue_init,
+    qemu_co_queue_next, qemu_co_queue_restart_all, qemu_co_queue_wait_impl,
+    qemu_co_rwlock_downgrade, qemu_co_rwlock_init, qemu_co_rwlock_rdlock, qemu_co_rwlock_unlock,
+    qemu_co_rwlock_upgrade, qemu_co_rwlock_wrlock, qemu_coroutine_create, qemu_coroutine_enter,
+    qemu_coroutine_enter_if_inactive, qemu_coroutine_entered, qemu_coroutine_get_aio_context,
+    qemu_coroutine_self, qemu_coroutine_yield, qemu_in_coroutine,
+};
 pub use current::{
     forget_current_aio_context, qemu_get_current_aio_context, qemu_in_iothread,
     qemu_set_current_aio_context,
@@ -60,6 +78,8 @@ pub use event_notifier::{
     event_notifier_test_and_clear,
 };
 pub use fd::{aio_set_event_notifier, aio_set_fd_handler, qemu_set_fd_handler};
+#[cfg(feature = "glib")]
+pub use g_source::aio_get_g_source;
 pub use iothread::{
     iothread_by_id, iothread_create, iothread_destroy, iothread_get_aio_context, iothread_get_id,
     iothread_stop, object_ref, object_unref,

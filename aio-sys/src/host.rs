@@ -3,13 +3,14 @@
 //! Declares the symbols that are the same in every supported release, 7.2 to 11.x; what they do is said
 //! at their twins in [`emulated`](crate::emulated). The functions that differ between releases are
 //! in `versioned`: they have one signature here and find QEMU's own at run time. What only QEMU has is in
-//! `monitor` and `system`.
+//! `block`, `monitor` and `system`.
 //!
 //! Threads: as the twins. [`resolve`] is called once, before anything else, in QEMU's main thread.
 //!
 //! Relies on a QEMU that exports its symbols, as builds with modules do. The dynamic linker refuses to
 //! load a program that names a symbol which is missing, and says which.
 
+mod block;
 mod monitor;
 mod system;
 mod versioned;
@@ -23,6 +24,15 @@ use crate::types::{
     QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerListGroup,
 };
 
+pub use crate::types::{Coroutine, CoroutineEntry};
+pub use block::{
+    BLK_PERM_ALL, BLK_PERM_CONSISTENT_READ, BdrvRequestFlags, BlockAIOCB, BlockBackend,
+    BlockCompletionFunc, BlockDevOps, BlockDriverState, BlockPermissions, DrainCallback, IoVec,
+    QEMUIOVector, bdrv_drain_all_begin, bdrv_drain_all_end, bdrv_get_aio_context, bdrv_lookup_bs,
+    blk_aio_preadv, blk_dec_in_flight, blk_drain, blk_get_aio_context, blk_getlength,
+    blk_inc_in_flight, blk_new_with_bs, blk_set_allow_aio_context_change, blk_set_dev_ops,
+    blk_set_disable_request_queuing, blk_unref, qemu_iovec_init_external,
+};
 pub use monitor::{
     ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,
     ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, Monitor,
@@ -32,15 +42,16 @@ pub use monitor::{
     qobject_from_json, qobject_to_json,
 };
 pub use system::{
-    Coroutine, CoroutineEntry, Notifier, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_schedule,
-    plugin_version, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
+    Notifier, QemuCoSleep, SHUTDOWN_ACTION_PAUSE, ShutdownAction, aio_co_reschedule_self,
+    aio_co_schedule, plugin_version, qemu_co_sleep_ns_wakeable, qemu_coroutine_create,
+    qemu_coroutine_enter, qemu_coroutine_get_aio_context, qemu_coroutine_self,
     qemu_coroutine_yield, qemu_in_coroutine, qemu_register_shutdown_notifier, shutdown_action,
     stay_loaded, timerlist_run_timers,
 };
 pub use versioned::{
-    Version, aio_context_set_poll_params, aio_set_event_notifier, aio_set_fd_handler,
-    bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, iothread_get_aio_context, resolve,
-    version,
+    Version, aio_context_acquire, aio_context_release, aio_context_set_poll_params,
+    aio_set_event_notifier, aio_set_fd_handler, bql_block_unlock, bql_lock_impl, bql_locked,
+    bql_unlock, drained_ops, iothread_get_aio_context, resolve, version,
 };
 
 /// QEMU's `AioWait`.

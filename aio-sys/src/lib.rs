@@ -5,6 +5,9 @@
 //! the root of the crate are; `parity` proves while compiling that both have the same types. The list
 //! below is the index of the surface.
 //!
+//! Two more features belong to the emulation: `coroutine` gives it coroutines and their locks, `glib` a `GSource` for
+//! each context. The names that are not in the list are in [`emulated`].
+//!
 //! Names, argument orders and numbers are C's. Every function says from which thread it may be called
 //! and where it aborts; the emulation's documentation speaks for both providers.
 
@@ -35,9 +38,15 @@ pub use provider::{
     qemu_notify_event, qemu_set_current_aio_context, qemu_set_fd_handler, timer_deinit, timer_del,
     timer_expire_time_ns, timer_init_full, timer_mod_anticipate_ns, timer_mod_ns, timer_pending,
 };
+#[cfg(any(feature = "coroutine", feature = "host"))]
+pub use provider::{
+    aio_co_schedule, qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_self,
+    qemu_coroutine_yield, qemu_in_coroutine,
+};
 pub use types::{
-    AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
-    MemReentrancyGuard, QEMU_CLOCK_HOST, QEMU_CLOCK_MAX, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL,
-    QEMU_CLOCK_VIRTUAL_RT, QEMUBH, QEMUBHFunc, QEMUClockType, QEMUTimer, QEMUTimerCB,
-    QEMUTimerList, QEMUTimerListGroup, SCALE_MS, SCALE_NS, SCALE_US,
+    AioContext, AioPollFn, CoMutex, CoQueue, CoRwlock, Coroutine, CoroutineEntry, Error,
+    EventNotifier, EventNotifierHandler, IOHandler, IOThread, MemReentrancyGuard, QEMU_CLOCK_HOST,
+    QEMU_CLOCK_MAX, QEMU_CLOCK_REALTIME, QEMU_CLOCK_VIRTUAL, QEMU_CLOCK_VIRTUAL_RT, QEMUBH,
+    QEMUBHFunc, QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerList, QEMUTimerListGroup,
+    QemuLockable, SCALE_MS, SCALE_NS, SCALE_US,
 };

@@ -144,3 +144,21 @@ const _: [unsafe extern "C" fn(*const Error) -> *const c_char; 2] =
     [host::error_get_pretty, emulated::error_get_pretty];
 const _: [unsafe extern "C" fn(*mut Error); 2] = [host::error_free, emulated::error_free];
 const _: [unsafe extern "C" fn(*mut c_void); 2] = [host::g_free, emulated::g_free];
+
+#[cfg(feature = "coroutine")]
+mod coroutine {
+    use super::{AioContext, c_void, emulated, host};
+    use crate::types::{Coroutine, CoroutineEntry};
+
+    const _: [unsafe extern "C" fn(*mut AioContext, *mut Coroutine); 2] =
+        [host::aio_co_schedule, emulated::aio_co_schedule];
+    const _: [unsafe extern "C" fn(CoroutineEntry, *mut c_void) -> *mut Coroutine; 2] =
+        [host::qemu_coroutine_create, emulated::qemu_coroutine_create];
+    const _: [unsafe extern "C" fn(*mut Coroutine); 2] =
+        [host::qemu_coroutine_enter, emulated::qemu_coroutine_enter];
+    const _: [unsafe extern "C" fn(); 2] =
+        [host::qemu_coroutine_yield, emulated::qemu_coroutine_yield];
+    const _: [extern "C" fn() -> *mut Coroutine; 2] =
+        [host::qemu_coroutine_self, emulated::qemu_coroutine_self];
+    const _: [extern "C" fn() -> bool; 2] = [host::qemu_in_coroutine, emulated::qemu_in_coroutine];
+}

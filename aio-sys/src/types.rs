@@ -42,6 +42,14 @@ pub struct IOThread {
     _hidden: Hidden,
 }
 
+/// A stack of its own, which code can leave and come back to.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Coroutine {
+    _bytes: [u8; 0],
+    _hidden: Hidden,
+}
+
 /// A human-readable error, returned through an `Error **` argument and freed with `error_free`.
 #[derive(Debug)]
 #[repr(C)]
@@ -57,6 +65,50 @@ pub struct QEMUTimerList {
     _bytes: [u8; 0],
     _hidden: Hidden,
 }
+
+/// A lock that a coroutine may hold while it is suspended. For `qemu_co_mutex_init`.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct CoMutex {
+    words: [usize; 6],
+    _hidden: Hidden,
+}
+
+const _: () = assert!(size_of::<CoMutex>() == 48);
+
+/// Coroutines that wait for something, in their order. For `qemu_co_queue_init`.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct CoQueue {
+    words: [usize; 2],
+    _hidden: Hidden,
+}
+
+const _: () = assert!(size_of::<CoQueue>() == 16);
+
+/// A lock for many readers or one writer, which are coroutines. For `qemu_co_rwlock_init`.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct CoRwlock {
+    words: [usize; 9],
+    _hidden: Hidden,
+}
+
+const _: () = assert!(size_of::<CoRwlock>() == 72);
+
+/// Some lock, and how to take it and give it back.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QemuLockable {
+    /// The lock.
+    pub object: *mut c_void,
+    /// Takes it.
+    pub lock: unsafe extern "C" fn(object: *mut c_void),
+    /// Gives it back.
+    pub unlock: unsafe extern "C" fn(object: *mut c_void),
+}
+
+const _: () = assert!(size_of::<QemuLockable>() == 24);
 
 /// A flag of a device that tells whether one of its callbacks is running.
 #[derive(Debug, Default)]
@@ -186,6 +238,8 @@ pub const SCALE_US: c_int = 1_000;
 /// The scale of a timer that counts milliseconds.
 pub const SCALE_MS: c_int = 1_000_000;
 
+/// What a coroutine runs.
+pub type CoroutineEntry = unsafe extern "C" fn(opaque: *mut c_void);
 /// The callback of a bottom half.
 pub type QEMUBHFunc = unsafe extern "C" fn(opaque: *mut c_void);
 /// The callback of a readable or writable file descriptor.

@@ -37,9 +37,9 @@ use serde::{Deserialize, Serialize};
 use super::executors::{self, Home};
 use super::own_task_id;
 
-mod digest;
+pub(crate) mod digest;
 mod pipeline;
-mod progress;
+pub(crate) mod progress;
 
 use digest::{Algorithm, Hasher};
 use pipeline::{Pipeline, Workplace};
@@ -95,7 +95,7 @@ async fn file_checksum(
     let (file, size) = open(&args.filename).await?;
     let range = args.range(size)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
-    let progress = Progress::new(events, own_task_id(), bytes);
+    let progress = Progress::new(events, "X_FILE_CHECKSUM_PROGRESS", own_task_id(), bytes);
     let pipeline = Pipeline::new(file, range, Hasher::new(algorithm), progress);
 
     let started = Instant::now();
@@ -112,7 +112,7 @@ async fn file_checksum(
 }
 
 /// Finds an iothread, whether it is ours or QEMU's. The reference keeps it alive until we are done.
-fn find_iothread(cx: &MainCx, id: &str) -> Result<IoThread, Error> {
+pub(crate) fn find_iothread(cx: &MainCx, id: &str) -> Result<IoThread, Error> {
     let thread = cx.bql(|bql| IoThread::by_id(bql, id));
     let thread = thread.ok_or_else(|| Error::generic(format!("Cannot find iothread {id}")))?;
     executors::add(id, Home::IoThread(thread.io()));
@@ -167,14 +167,14 @@ fn refused(what: &str, filename: &str, error: &io::Error) -> Error {
 }
 
 /// The iothread's half of the command was cancelled by itself, or has a bug.
-fn not_finished(error: JoinError) -> Error {
+pub(crate) fn not_finished(error: JoinError) -> Error {
     match error.is_cancelled() {
         true => Error::generic("The command was cancelled"),
         false => Error::generic(error.to_string()),
     }
 }
 
-fn bytes_per_second(bytes: u64, started: Instant) -> u64 {
+pub(crate) fn bytes_per_second(bytes: u64, started: Instant) -> u64 {
     let per_second = u128::from(bytes) * 1_000_000_000 / started.elapsed().as_nanos().max(1);
     u64::try_from(per_second).unwrap_or(u64::MAX)
 }

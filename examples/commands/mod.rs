@@ -22,12 +22,12 @@
 use executor::qmp::{EventSink, Registry};
 use executor::{Probe, TaskLabel};
 
+pub(crate) mod checksum;
 pub(crate) mod executors;
 pub(crate) mod iothreads;
 pub(crate) mod machine;
 pub(crate) mod query;
 
-mod checksum;
 mod sleep;
 mod status;
 mod tasks;
@@ -48,6 +48,6 @@ pub(crate) fn register_extensions(registry: &mut Registry, main: Probe, events: 
 }
 
 /// The id by which `x-task-cancel` finds the command that is asking. For the future of a command.
-fn own_task_id() -> u64 {
+pub(crate) fn own_task_id() -> u64 {
     TaskLabel::current().expect("a command runs as a task").id
 }

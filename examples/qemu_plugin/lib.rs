@@ -9,6 +9,8 @@
 //! They run in QEMU's main loop, under its lock, and in its iothreads. One and the same file loads into
 //! QEMU 7.2 and everything newer that exports its symbols, as builds with modules do.
 //!
+//! The commands of `block/`, which read disks, are for QEMU only.
+//!
 //! This file is the way in: the two symbols that QEMU looks for. What can be asked of the plugin is in
 //! `arguments.rs`; `server.rs` is the QMP server that listens besides QEMU's own.
 //!
@@ -24,6 +26,7 @@ use executor::host::{self, Loading};
 use executor::qmp::{EventSink, Registry};
 
 mod arguments;
+mod block;
 #[path = "../commands/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "QEMU has the other commands itself")]
 mod commands;
@@ -114,5 +117,6 @@ fn extensions(cx: &MainCx, events: &EventSink, arguments: &Arguments) -> Registr
         selftest::register(&mut registry);
     }
     commands::register_extensions(&mut registry, cx.probe(), events);
+    block::register(&mut registry, events);
     registry
 }

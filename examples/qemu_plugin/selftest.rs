@@ -6,17 +6,24 @@
 //!
 //! Threads: said at each.
 
+mod coroutine;
+mod figures;
+
 use std::ffi::{CStr, CString, c_void};
-use std::ptr;
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
+use std::{io, ptr};
 
 use aio_sys::{aio_poll, host, qemu_get_aio_context};
 use executor::blocking::blocking;
 use executor::bql::with_bql;
 use executor::clock::Clock;
+use executor::net::EventFd;
 use executor::qmp::{Blocking, Command, Coroutine, Error, Mode, Oob, Registry};
-use executor::time::sleep_on;
+use executor::time::{sleep, sleep_on};
 use executor::{IoCx, IoThread, MainCx, NoCoroutine, OobContext, block_on};
 use serde::Deserialize;
 
@@ -26,7 +33,10 @@ pub(super) fn register(registry: &mut Registry) {
     registry.command::<Panic<Oob>, _>(|_: &OobContext, ()| panic!("an out-of-band panic"));
     registry.command::<NestedSleep, _>(nested_sleep);
     registry.command::<IothreadSleep, _>(iothread_sleep);
+    registry.command::<IothreadStorm, _>(iothread_storm);
     registry.command::<ForeignDispatch, _>(foreign_dispatch);
+    coroutine::register(registry);
+    figures::register(registry);
 }
 
 /// A short time, for clocks that must be seen to go on.
@@ -84,25 +94,62 @@ struct IothreadSleep;
 impl Command for IothreadSleep {
     const NAME: &'static str = "x-selftest-iothread-sleep";
     type Mode = Coroutine;
-    type Args = IothreadSleepArgs;
+    type Args = IothreadArgs;
     type Ret = ();
 }
 
 #[derive(Deserialize)]
-struct IothreadSleepArgs {
+struct IothreadArgs {
     iothread: String,
 }
 
-/// Sleeps on every clock in an iothread, whose timers of QEMU's cannot be reached.
-async fn iothread_sleep(cx: &MainCx, args: IothreadSleepArgs) -> Result<(), Error> {
+fn find_iothread(cx: &MainCx, args: &IothreadArgs) -> Result<IoThread, Error> {
     let thread = cx.bql(|bql| IoThread::by_id(bql, &args.iothread));
-    let thread = thread.ok_or_else(|| Error::generic("there is no such iothread"))?;
-    let slept = thread.io().run(async |_: &IoCx| {
+    thread.ok_or_else(|| Error::generic("there is no such iothread"))
+}
+
+/// Sleeps on every clock in an iothread, whose timers of QEMU's cannot be reached.
+async fn iothread_sleep(cx: &MainCx, args: IothreadArgs) -> Result<(), Error> {
+    let slept = find_iothread(cx, &args)?.io().run(async |_: &IoCx| {
         for clock in Clock::ALL {
             sleep_on(clock, SHORT).await;
         }
     });
     slept.await.map_err(|error| Error::generic(error.to_string()))
+}
+
+struct IothreadStorm;
+
+impl Command for IothreadStorm {
+    const NAME: &'static str = "x-selftest-iothread-storm";
+    type Mode = Coroutine;
+    type Args = IothreadArgs;
+    type Ret = ();
+}
+
+/// Waits for a timer and an fd in an iothread that never sleeps: QEMU asks the kernel about neither.
+async fn iothread_storm(cx: &MainCx, args: IothreadArgs) -> Result<(), Error> {
+    let waited = find_iothread(cx, &args)?.io().run(async |io: &IoCx| {
+        let storm = io.spawn(async |_: &IoCx| {
+            poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                Poll::<()>::Pending
+            })
+            .await;
+        });
+        let event = Rc::new(EventFd::new()?);
+        let writer = Rc::clone(&event);
+        let notified = io.spawn(async move |_: &IoCx| {
+            sleep(SHORT).await;
+            writer.notify()
+        });
+        event.wait().await?;
+        storm.abort();
+        notified.await.map_err(io::Error::other)??;
+        Ok::<_, io::Error>(())
+    });
+    let waited = waited.await.map_err(|error| Error::generic(error.to_string()))?;
+    waited.map_err(|error| Error::generic(error.to_string()))
 }
 
 struct ForeignDispatch;

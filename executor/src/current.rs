@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::async_fd::Reactor;
 use crate::local_executor::Core;
 use crate::task::TaskLabel;
+use crate::task_table::Place;
 use crate::time::TimerQueue;
 
 thread_local! {
@@ -22,15 +23,14 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
     /// The journey of the migratable task that is polled, 0 for none.
     static JOURNEY: Cell<usize> = const { Cell::new(0) };
-    static POLL: Cell<Poll> = const { Cell::new(Poll { depth: 0, key: None }) };
+    static POLL: Poll = const { Poll { depth: Cell::new(0), place: Cell::new(None) } };
 }
 
-#[derive(Clone, Copy)]
 struct Poll {
     /// Polls on the stack, nested loops included.
-    depth: u32,
+    depth: Cell<u32>,
     /// The innermost task, unless that is the future of a `block_on`.
-    key: Option<u32>,
+    place: Cell<Option<Place>>,
 }
 
 /// A number for a new executor. Unique in the process; never 0.
@@ -82,23 +82,34 @@ impl Drop for Entered {
     }
 }
 
-/// Says that a future is being polled (or dropped) until the guard is dropped.
+/// Lets `poll` poll (or drop) futures, and say whose.
 #[inline]
-pub(crate) fn enter_poll(key: Option<u32>) -> InPoll {
-    let outer = POLL.get();
-    POLL.set(Poll { depth: outer.depth + 1, key });
-    InPoll { outer }
+pub(crate) fn polling<R>(poll: impl FnOnce(&Polling<'_>) -> R) -> R {
+    POLL.with(|here| {
+        let polling = Polling { here, outer: here.place.take() };
+        here.depth.set(here.depth.get() + 1);
+        poll(&polling)
+    })
 }
 
-/// See [`enter_poll`].
-pub(crate) struct InPoll {
-    outer: Poll,
+/// See [`polling`].
+pub(crate) struct Polling<'a> {
+    here: &'a Poll,
+    outer: Option<Place>,
 }
 
-impl Drop for InPoll {
+impl Polling<'_> {
+    /// Says which task's future comes next.
     #[inline]
+    pub(crate) fn of(&self, place: Place) {
+        self.here.place.set(Some(place));
+    }
+}
+
+impl Drop for Polling<'_> {
     fn drop(&mut self) {
-        POLL.set(self.outer);
+        self.here.depth.set(self.here.depth.get() - 1);
+        self.here.place.set(self.outer);
     }
 }
 
@@ -125,12 +136,12 @@ pub(crate) fn journey() -> Option<usize> {
 
 /// Whether a future is being polled on this thread: what `qemu_in_coroutine` asks in C.
 pub(crate) fn in_poll() -> bool {
-    POLL.get().depth > 0
+    POLL.with(|poll| poll.depth.get() > 0)
 }
 
 /// The task that is being polled on this thread.
 pub(crate) fn task() -> Option<TaskLabel> {
-    core()?.table().label(POLL.get().key?)
+    core()?.table().label(POLL.with(|poll| poll.place.get())?)
 }
 
 /// The task that is being polled, for a message.

@@ -10,6 +10,7 @@
 //! | [`&mut NoCoroutine`](NoCoroutine) | main loop, no future is being polled: nested event loops are allowed, QEMU's `no_coroutine_fn` |
 //! | [`&MainCx`](MainCx) | inside a task of the main loop: the lock is held whenever it is polled |
 //! | [`&IoCx`](IoCx) | inside a task of an iothread: no lock |
+//! | [`&mut InCoroutine`](crate::InCoroutine) | inside a C coroutine: QEMU's `coroutine_fn` |
 //! | [`&OobContext`](OobContext) | inside an out-of-band command: no lock, and no way to wait |
 //!
 //! A task is `'static`, so it cannot capture what was lent to the code that spawns it; it is lent its own.

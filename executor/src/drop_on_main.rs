@@ -126,7 +126,7 @@ fn is_quiet() -> bool {
     !current::in_poll() && borrows::live().is_empty()
 }
 
-type Buried = Box<dyn Any + Send>;
+pub(crate) type Buried = Box<dyn Any + Send>;
 
 static WAITING: Mutex<Vec<Buried>> = Mutex::new(Vec::new());
 
@@ -134,8 +134,8 @@ fn take_waiting() -> Vec<Buried> {
     mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Lets the main loop drop a value soon.
-fn bury(value: Buried) {
+/// Lets the main loop drop a value soon. Any thread, and any place on its stack.
+pub(crate) fn bury(value: Buried) {
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.push(value);
     let first = waiting.len() == 1;

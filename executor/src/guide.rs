@@ -269,6 +269,10 @@
 //! # });
 //! ```
 //!
+//! The other way round, a `coroutine_fn` of C's is called in a coroutine that is made for it, and awaited: see
+//! `host::coroutine::call`, which there is inside QEMU only. Its binding takes
+//! [`&mut InCoroutine`](crate::InCoroutine).
+//!
 //! # When the compiler refuses
 //!
 //! | it says | it means |

@@ -7,7 +7,7 @@
 //!
 //! It knows neither an event loop nor C: the doorbell is a trait object.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::inbox::{Inbox, Job, Pushed};
 use crate::run_queue::RunQueue;
+use crate::sync::{alloc, dealloc};
 use crate::thread_id;
 
 /// How an executor asks its event loop to be run.
@@ -106,7 +107,10 @@ impl fmt::Debug for Home {
     }
 }
 
+/// Size classes are this far apart, and each is as much larger than a multiple of it as what malloc's blocks
+/// lose to their headers.
 const CLASS: usize = 16;
+const OFFSET: usize = 8;
 const CLASSES: usize = 33;
 /// Blocks kept for reuse in each size class.
 const KEEP: usize = 4096;
@@ -128,14 +132,29 @@ struct FreeBlock {
     next: *mut FreeBlock,
 }
 
-/// The layout that a block for `layout` really has, and its class if it can be kept.
-fn block_layout(layout: Layout) -> (Layout, Option<usize>) {
-    let class = layout.size().div_ceil(CLASS);
-    if class >= CLASSES || layout.align() > CLASS {
-        return (layout, None);
+/// A cell's block: its real layout, and its size class if it can be kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    layout: Layout,
+    class: Option<usize>,
+}
+
+impl Block {
+    /// The block for a cell of that layout.
+    pub(crate) const fn of(cell: Layout) -> Block {
+        let class = cell.size().saturating_sub(OFFSET).div_ceil(CLASS);
+        if class >= CLASSES || cell.align() > CLASS {
+            return Block { layout: cell, class: None };
+        }
+        Block { layout: class_layout(class), class: Some(class) }
     }
-    let block = Layout::from_size_align(class * CLASS, CLASS).expect("small sizes are valid");
-    (block, Some(class))
+}
+
+const fn class_layout(class: usize) -> Layout {
+    match Layout::from_size_align(class * CLASS + OFFSET, CLASS) {
+        Ok(layout) => layout,
+        Err(_) => panic!("small sizes are valid"),
+    }
 }
 
 impl Pool {
@@ -170,34 +189,36 @@ impl Pool {
 }
 
 /// Memory for a task cell. It counts as a reference on `home`. Home.
-pub(crate) fn allocate(home: &Arc<Home>, layout: Layout) -> NonNull<u8> {
-    let (layout, class) = block_layout(layout);
-    if let Some(block) = class.and_then(|class| home.pool.take(class)) {
-        return block;
-    }
+#[inline]
+pub(crate) fn allocate(home: &Arc<Home>, block: Block) -> NonNull<u8> {
+    let kept = block.class.and_then(|class| home.pool.take(class));
+    kept.unwrap_or_else(|| allocate_new(home, block.layout))
+}
+
+fn allocate_new(home: &Arc<Home>, layout: Layout) -> NonNull<u8> {
     // SAFETY: a cell has a header, so the size is not zero.
-    let block = unsafe { alloc(layout) };
-    let Some(block) = NonNull::new(block) else { handle_alloc_error(layout) };
+    let memory = unsafe { alloc(layout) };
+    let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
     let _counted_by_the_block = Arc::into_raw(Arc::clone(home));
-    block
+    memory
 }
 
 /// Frees a cell's memory. Any thread.
 ///
 /// # Safety
 ///
-/// - `block` came from [`allocate`] for the same home and layout, and nobody uses it any more.
-pub(crate) unsafe fn free(home: NonNull<Home>, block: NonNull<u8>, layout: Layout) {
-    let (layout, class) = block_layout(layout);
+/// - `memory` came from [`allocate`] for the same home and block, and nobody uses it any more.
+#[inline]
+pub(crate) unsafe fn free(home: NonNull<Home>, memory: NonNull<u8>, block: Block) {
     // SAFETY: the block counts as a reference on its home.
     let shared = unsafe { home.as_ref() };
-    if let Some(class) = class {
-        if shared.is_home() && shared.pool.keep(class, block) {
+    if let Some(class) = block.class {
+        if shared.is_home() && shared.pool.keep(class, memory) {
             return;
         }
     }
     // SAFETY: allocated with this very layout.
-    unsafe { dealloc(block.as_ptr(), layout) };
+    unsafe { dealloc(memory.as_ptr(), block.layout) };
     // SAFETY: `allocate` left the block this count, by `Arc::into_raw`.
     unsafe { Arc::decrement_strong_count(home.as_ptr()) };
 }
@@ -207,7 +228,7 @@ pub(crate) fn close_pool(home: &Arc<Home>) {
     home.pool.closed.set(true);
     for class in 0..CLASSES {
         while let Some(block) = home.pool.take(class) {
-            let layout = Layout::from_size_align(class * CLASS, CLASS).expect("small and valid");
+            let layout = class_layout(class);
             // SAFETY: kept blocks were allocated with this layout and are unused.
             unsafe { dealloc(block.as_ptr(), layout) };
             // SAFETY: each block counts as a reference, by `Arc::into_raw` in `allocate`.

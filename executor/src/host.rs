@@ -12,7 +12,10 @@
 //! Threads: [`attach`] in the main loop's. QEMU runs coroutine commands in any thread that holds the lock;
 //! `command` brings them home.
 //!
-//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `self_test`, `shutdown` → here.
+//! C coroutines are for [`coroutine`]: futures in them, and futures of what they return.
+//!
+//! Data flows one way: `coroutine`, `object` → `command` → `builtin` → here; `block` → `shutdown` → here;
+//! `self_test` → here.
 
 use std::fmt;
 
@@ -21,12 +24,12 @@ use crate::current;
 use crate::cx::{MainCx, NoCoroutine};
 use crate::main_loop;
 
+pub mod block;
 #[cfg(feature = "qmp")]
 mod builtin;
 #[cfg(feature = "qmp")]
 pub(crate) mod command;
-#[cfg(feature = "qmp")]
-mod coroutine;
+pub mod coroutine;
 #[cfg(feature = "qmp")]
 mod object;
 mod self_test;

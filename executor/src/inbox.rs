@@ -12,13 +12,14 @@
 //! one by one, and one exchange empties the list whatever it holds.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crossbeam_utils::CachePadded;
+
+use crate::sync::Cell;
+use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// What the consumer does with a node. Both functions consume the node.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Node {
     /// # Safety
     ///
     /// `vtable` is valid for ever.
-    pub(crate) const unsafe fn new(vtable: *const NodeVTable) -> Node {
+    pub(crate) unsafe fn new(vtable: *const NodeVTable) -> Node {
         Node { next: Cell::new(ptr::null_mut()), vtable }
     }
 

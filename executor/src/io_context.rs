@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::aio::bottom_half::run_oneshot;
@@ -19,7 +20,7 @@ use crate::aio::iothread::IoThread;
 use crate::cx::IoCx;
 use crate::home::Home;
 use crate::inbox::Job;
-use crate::local_executor::LocalExecutor;
+use crate::local_executor::{Core, LocalExecutor};
 use crate::probe::Probe;
 use crate::remote::{self, Remote};
 use crate::spawner::spawn_job;
@@ -90,9 +91,27 @@ impl IoContext {
         }
     }
 
+    /// Whether the iothread has ended. If not, it may end any time.
+    #[cfg(feature = "host")]
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&*self.port.lock(), State::Closed)
+    }
+
+    /// The executor of the iothread, made now if need be. In the iothread; `None` while it ends.
+    #[cfg(feature = "host")]
+    pub(crate) fn core_here(&self) -> Option<Rc<Core>> {
+        self.port.attach();
+        let is_it = |resident: &&Resident| Arc::ptr_eq(&resident.port, &self.port);
+        let core = |resident: &Resident| resident.executor.as_ref().map(|it| Rc::clone(it.core()));
+        let find = |residents: &RefCell<Vec<Resident>>| {
+            residents.borrow().iter().find(is_it).and_then(core)
+        };
+        RESIDENTS.try_with(find).ok().flatten()
+    }
+
     fn send<M, F>(&self, spawned_at: &'static Location<'static>, make: M) -> Remote<F::Output>
     where
-        M: FnOnce(std::rc::Rc<crate::local_executor::Core>) -> F + Send + 'static,
+        M: FnOnce(Rc<Core>) -> F + Send + 'static,
         F: Future + 'static,
         F::Output: Send + 'static,
     {
@@ -190,15 +209,22 @@ impl Port {
         unused
     }
 
-    /// Makes the executor and sends it what has waited. In the iothread.
+    /// Makes the executor, if there is none, and sends it what has waited. In the iothread.
     fn attach(self: &Arc<Self>) {
+        if !matches!(&*self.lock(), State::Unattached(_)) {
+            return;
+        }
         let executor = LocalExecutor::attach(&self.context);
         let (home, probe) = (Arc::clone(executor.core().home()), executor.probe());
         let resident = Resident { port: Arc::clone(self), executor: Some(executor) };
         RESIDENTS.with_borrow_mut(|residents| residents.push(resident));
         let mut state = self.lock();
-        let before = std::mem::replace(&mut *state, State::Attached(probe));
-        let State::Unattached(waiting) = before else { unreachable!("a port is attached once") };
+        let State::Unattached(waiting) = &mut *state else {
+            // Destroyed meanwhile, with somebody still here: nothing more is sent.
+            return;
+        };
+        let waiting = std::mem::take(waiting);
+        *state = State::Attached(probe);
         let refused: Vec<Job> =
             waiting.into_iter().filter_map(|job| home.send(job).err()).collect();
         // Last, and under the lock, so that nobody overtakes: who sees it sends past the lock.

@@ -54,7 +54,7 @@
 //! that is no main loop can have a [`LocalExecutor`] of its own.
 //!
 //! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
-//! way in.
+//! way in, and `host::block` reads its disks.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 // Nothing here may hold up the main loop. Tests have threads to block.
@@ -73,9 +73,12 @@ pub mod guide;
 mod home;
 #[cfg(feature = "host")]
 pub mod host;
+mod in_coroutine;
 mod inbox;
 mod io_context;
 mod local_executor;
+#[cfg(all(test, aio_loom))]
+mod loom;
 mod main_loop;
 mod migrate;
 pub mod net;
@@ -86,6 +89,7 @@ mod remote;
 mod run_queue;
 mod spawner;
 mod stats;
+mod sync;
 mod task;
 mod task_fn;
 mod task_table;
@@ -98,6 +102,7 @@ pub use aio::wait::wait_kick;
 pub use bql::{BqlCell, BqlRef, BqlRefCell, BqlRefMut};
 pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
 pub use drop_on_main::DropOnMain;
+pub use in_coroutine::InCoroutine;
 pub use io_context::{IoContext, reschedule_to};
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};

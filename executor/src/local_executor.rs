@@ -19,6 +19,7 @@ mod budget;
 mod calls;
 mod core;
 mod doorbell;
+mod foresight;
 mod slice;
 mod timers;
 
@@ -212,7 +213,7 @@ impl fmt::Debug for LocalExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalExecutor")
             .field("context", self.core.context())
-            .field("tasks", &self.core.table().len())
+            .field("tasks", &self.core.counters().snapshot().live)
             .finish()
     }
 }

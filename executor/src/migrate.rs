@@ -14,6 +14,8 @@
 //! the leg and to spawn the next one elsewhere, around the same box. So nothing here is unsafe, and what
 //! holds for tasks holds for legs. Wakers of an old leg wake nothing, and need not: the next leg polls the
 //! future first thing, and a future must wake the waker of its last poll. Siblings in a `join!` ride along.
+//!
+//! Inside QEMU a C coroutine can be the root instead: `host::coroutine` has the other loop around the same box.
 
 #![forbid(unsafe_code)]
 
@@ -61,7 +63,7 @@ struct State {
 
 /// An executor that a task can be at.
 #[derive(Clone)]
-enum Place {
+pub(crate) enum Place {
     Main,
     Io(IoContext),
 }
@@ -79,7 +81,7 @@ impl PartialEq for Place {
 type Traveller<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A future between two legs, or in one.
-struct Luggage<T> {
+pub(crate) struct Luggage<T> {
     future: Traveller<T>,
     errand: Errand<T>,
     journey: Arc<Journey>,
@@ -117,14 +119,28 @@ where
     F: for<'a> SendTaskFn<&'a mut Migratable, T> + Send + 'static,
     T: Send + 'static,
 {
+    let (luggage, remote) = pack(core, spawned_at, task);
+    begin_leg(core, luggage);
+    remote
+}
+
+/// Makes the future of a migratable task, ready for a journey that begins on the main loop.
+pub(crate) fn pack<F, T>(
+    core: &Rc<Core>,
+    spawned_at: &'static Location<'static>,
+    task: F,
+) -> (Luggage<T>, Remote<T>)
+where
+    F: for<'a> SendTaskFn<&'a mut Migratable, T> + Send + 'static,
+    T: Send + 'static,
+{
     let (errand, remote) = remote::pair();
     let state = State { at: Place::Main, wanted: None, wish: 0, arrival: None };
     let journey = Arc::new(Journey { state: Mutex::new(state), main: Arc::clone(core.home()) });
     let mut migratable = Migratable { journey: Arc::clone(&journey) };
     let future: Traveller<T> = Box::pin(async move { task(&mut migratable).await });
     let label = TaskLabel { id: core.new_id(), name: None, spawned_at };
-    begin_leg(core, Luggage { future, errand, journey, label });
-    remote
+    (Luggage { future, errand, journey, label }, remote)
 }
 
 /// Spawns the leg that polls the future here. The task keeps its id, so a listing shows where it is now.
@@ -151,13 +167,14 @@ fn begin_leg<T: Send + 'static>(core: &Rc<Core>, luggage: Luggage<T>) {
     core.spawn_labelled(label, leg).detach();
 }
 
-enum After<T> {
+/// What a poll asks of the root, unless it is to wait.
+pub(crate) enum After<T> {
     Move(Place),
     Finish(Result<T, JoinError>),
 }
 
 impl<T: Send + 'static> Luggage<T> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<After<T>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<After<T>> {
         self.errand.listen(cx.waker());
         if self.errand.is_cancelled() {
             return Poll::Ready(After::Finish(Err(JoinError::cancelled())));
@@ -181,12 +198,24 @@ impl<T: Send + 'static> Luggage<T> {
 
     /// Ends the journey: the future goes first, here, then whoever waits is told.
     fn finish(self, result: Result<T, JoinError>) {
+        let (errand, result) = self.unpack(result);
+        errand.complete(result);
+    }
+
+    /// Drops the future, here. What is left is to tell whoever waits.
+    pub(crate) fn unpack(self, result: Result<T, JoinError>) -> (Errand<T>, Result<T, JoinError>) {
         let Luggage { future, errand, label, .. } = self;
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        errand.complete(match dropped {
-            Ok(()) => result,
-            Err(payload) => Err(JoinError::panicked(label, payload)),
-        });
+        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => (errand, result),
+            Err(payload) => (errand, Err(JoinError::panicked(label, payload))),
+        }
+    }
+
+    /// Notes where the future is now, and wakes the leaf that wanted to be there.
+    pub(crate) fn arrive(&self, place: Place) {
+        if let Some(arrival) = self.journey.arrive(place) {
+            arrival.wake();
+        }
     }
 
     /// Sends the future to its next executor. If that is gone, the future ends here, as cancelled.
@@ -196,10 +225,7 @@ impl<T: Send + 'static> Luggage<T> {
         let job = Job::new(move || {
             // While the thread's locals are destroyed no executor is current: the journey ends here.
             let Some(core) = current::core() else { return };
-            let arrival = self.journey.arrive(destination);
-            if let Some(arrival) = arrival {
-                arrival.wake();
-            }
+            self.arrive(destination);
             begin_leg(&core, self);
         });
         let refused = match place {

@@ -49,5 +49,6 @@ mod unix;
 
 pub use event_fd::EventFd;
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use socket::Stream;
 pub use tcp::{TcpListener, TcpStream};
 pub use unix::{UnixListener, UnixStream};

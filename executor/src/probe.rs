@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
+use crate::home::Home;
+use crate::inbox::Job;
 use crate::stats::{Counters, Stats};
-use crate::task::TaskLabel;
+use crate::task::{TaskLabel, TaskRef};
 use crate::task_table::TaskTable;
 
 /// Lists and cancels the tasks of an executor, from any thread, also while the executor is stuck in a
 /// poll. What an out-of-band `x-query-tasks` needs.
 #[derive(Clone, Debug)]
 pub struct Probe {
+    home: Arc<Home>,
     table: Arc<TaskTable>,
     counters: Arc<Counters>,
 }
@@ -27,8 +30,8 @@ pub struct TaskInfo {
 }
 
 impl Probe {
-    pub(crate) fn new(table: Arc<TaskTable>, counters: Arc<Counters>) -> Probe {
-        Probe { table, counters }
+    pub(crate) fn new(home: Arc<Home>, table: Arc<TaskTable>, counters: Arc<Counters>) -> Probe {
+        Probe { home, table, counters }
     }
 
     /// The live tasks.
@@ -40,7 +43,16 @@ impl Probe {
     /// Asks for the task of that id to be cancelled. Returns whether there is one. Its future is dropped
     /// on its own thread, soon.
     pub fn cancel(&self, id: u64) -> bool {
-        self.table.cancel(id)
+        if !self.table.has(id) {
+            return false;
+        }
+        let table = Arc::clone(&self.table);
+        let cancel = move || table.tasks(Some(id)).iter().for_each(TaskRef::cancel);
+        if self.home.is_home() {
+            cancel();
+            return true;
+        }
+        self.home.send(Job::new(cancel)).is_ok()
     }
 
     /// What the executor has done so far.

@@ -12,13 +12,15 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use crate::current;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::task::{JoinError, TaskLabel};
 
 /// A task on another thread, seen from here.
@@ -33,6 +35,19 @@ use crate::task::{JoinError, TaskLabel};
 pub struct Remote<T> {
     slot: Arc<Slot<T>>,
     detached: bool,
+    /// What was found at the last poll.
+    seen: Seen,
+}
+
+/// What a `Remote` knows of its slot without looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// Nothing: it was not polled.
+    Nothing,
+    /// There is a waker of ours in it.
+    Waiting,
+    /// We took the result.
+    Taken,
 }
 
 struct Slot<T> {
@@ -83,7 +98,10 @@ pub(crate) fn pair<T>() -> (Errand<T>, Remote<T>) {
     let ends =
         Ends { result: None, finished: false, abandoned: false, awaiting: None, working: None };
     let slot = Arc::new(Slot { cancelled: AtomicBool::new(false), ends: Mutex::new(ends) });
-    (Errand { slot: Arc::clone(&slot), done: false }, Remote { slot, detached: false })
+    (
+        Errand { slot: Arc::clone(&slot), done: false },
+        Remote { slot, detached: false, seen: Seen::Nothing },
+    )
 }
 
 impl<T> Errand<T> {
@@ -158,17 +176,25 @@ impl<T> Errand<T> {
         future: Pin<&mut impl Future<Output = T>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, JoinError>> {
-        if !*listening {
-            *listening = true;
-            self.listen(cx.waker());
-        }
         if self.is_cancelled() {
             return Poll::Ready(Err(JoinError::cancelled()));
         }
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(payload) => Poll::Ready(Err(JoinError::panicked(errand_label(), payload))),
+            Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => {}
+            Err(payload) => {
+                return Poll::Ready(Err(JoinError::panicked(errand_label(), payload)));
+            }
         }
+        // Most work is over by now. What waits can be cancelled meanwhile, and must be woken for it.
+        if !*listening {
+            *listening = true;
+            self.listen(cx.waker());
+            if self.is_cancelled() {
+                return Poll::Ready(Err(JoinError::cancelled()));
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -232,21 +258,28 @@ impl<T> Future for Remote<T> {
     /// # Panics
     ///
     /// If it is polled again after it was ready.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Dropped after the guard, which is younger: cloning and dropping a waker is foreign code.
-        let _replaced;
-        let mut ends = self.slot.lock();
-        if !ends.finished && !ends.is_awaited_by(cx.waker()) {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        // Cloned before the lock is taken, and what is left dropped after it: that is foreign code. Mostly
+        // the first poll brings the only waker there will be.
+        let mut waker = (this.seen == Seen::Nothing).then(|| cx.waker().clone());
+        let mut ends = this.slot.lock();
+        if waker.is_none() && !ends.finished && !ends.is_awaited_by(cx.waker()) {
             drop(ends);
-            let waker = cx.waker().clone();
-            ends = self.slot.lock();
-            _replaced = ends.awaiting.replace(waker);
+            waker = Some(cx.waker().clone());
+            ends = this.slot.lock();
         }
         if !ends.finished {
+            if waker.is_some() {
+                mem::swap(&mut ends.awaiting, &mut waker);
+            }
+            drop(ends);
+            this.seen = Seen::Waiting;
             return Poll::Pending;
         }
         let result = ends.result.take();
         drop(ends);
+        this.seen = Seen::Taken;
         Poll::Ready(result.expect("a `Remote` was polled after it was ready"))
     }
 }
@@ -255,6 +288,9 @@ impl<T> Unpin for Remote<T> {}
 
 impl<T> Drop for Remote<T> {
     fn drop(&mut self) {
+        if self.seen == Seen::Taken {
+            return;
+        }
         let mut ends = self.slot.lock();
         let (unread, awaiting) = (ends.result.take(), ends.awaiting.take());
         let finished = ends.finished;

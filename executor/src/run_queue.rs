@@ -7,9 +7,9 @@
 //!
 //! Fair by construction: a task that wakes itself goes to the end, behind everybody who waits.
 
-use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
+use crate::sync::Cell;
 use crate::task::Header;
 
 /// The list. It owns no references: the task table's keep queued tasks alive, [queued-once].

@@ -29,7 +29,7 @@
 //! Who may touch what:
 //!
 //! - [home-thread] A future is polled and dropped on the home thread only; so are the local word, the
-//!   run queue's link and the join waker touched.
+//!   run queue's link and the joiner touched.
 //! - [running-is-lock] Whoever set `RUNNING` has the stage to itself until it clears it. The stage of a
 //!   complete task belongs to whoever got it from `State::take_result`.
 //! - [queued-once] A task is in the run queue iff `QUEUED`, in the inbox iff `POSTED`, once each.
@@ -40,6 +40,7 @@
 
 mod cell;
 mod join;
+mod joiner;
 mod lost;
 mod running;
 mod state;

@@ -8,8 +8,15 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[cfg(not(aio_loom))]
 thread_local! {
     static ID: Cell<u32> = const { Cell::new(NONE) };
+}
+
+// loom's threads are not those of the system; its macro knows no `const`.
+#[cfg(aio_loom)]
+loom::thread_local! {
+    static ID: Cell<u32> = Cell::new(NONE);
 }
 
 /// A thread that never asked for a number. No executor lives there.
@@ -18,17 +25,17 @@ const NONE: u32 = 0;
 /// This thread's number, 0 if it has none. Any thread, at any time.
 #[inline]
 pub(crate) fn get() -> u32 {
-    ID.get()
+    ID.with(Cell::get)
 }
 
 /// This thread's number, given out now if need be.
 pub(crate) fn get_or_assign() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(NONE + 1);
-    if ID.get() == NONE {
+    if ID.with(Cell::get) == NONE {
         // Relaxed: only uniqueness matters.
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         assert!(id != u32::MAX, "more than 4 billion threads had executors");
-        ID.set(id);
+        ID.with(|known| known.set(id));
     }
-    ID.get()
+    ID.with(Cell::get)
 }

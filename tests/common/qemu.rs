@@ -4,6 +4,8 @@
 //! Without any, nothing is tested, which is said, and is a failure if `REQUIRE_QEMU` is 1. The plugin is
 //! built here, unless `$QEMU_PLUGIN` is one.
 
+#![allow(dead_code, reason = "every test program uses another part")]
+
 use std::env;
 use std::fs;
 use std::io::Read;
@@ -40,12 +42,12 @@ pub(crate) fn with_each_qemu(test: impl Fn(&Path)) {
     }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// The plugin, built for development.
+/// The plugin, built for development, or as benchmarks are for one.
 fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| env::var_os("QEMU_PLUGIN").map_or_else(build_plugin, PathBuf::from))
@@ -54,15 +56,19 @@ fn plugin() -> &'static Path {
 fn build_plugin() -> PathBuf {
     let test = env::current_exe().expect("a test has an executable");
     let target = test.ancestors().nth(3).expect("it is in `target/PROFILE/deps`");
+    let benchmarks = env::args().any(|argument| argument == "--bench");
+    // What is built under the profile `bench` is in the folder of releases.
+    let (profile, folder) = if benchmarks { ("bench", "release") } else { ("dev", "debug") };
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--example", "qemu_plugin", "--features", "host"])
+        .args(["--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .expect("cargo starts");
     assert!(built.success(), "the plugin cannot be built");
-    target.join("debug/examples/libqemu_plugin.so")
+    target.join(folder).join("examples/libqemu_plugin.so")
 }
 
 /// A folder of a test's own, removed at its end.

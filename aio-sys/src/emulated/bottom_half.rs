@@ -25,9 +25,9 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::context::Context;
+use super::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::types::{AioContext, MemReentrancyGuard, QEMUBH, QEMUBHFunc};
 
 /// On the pending list or on a slice.

@@ -97,12 +97,14 @@ fn refuse_unlock(borrows: u32) -> ! {
 
 /// Says whether the calling thread holds the BQL.
 #[must_use]
+#[cfg_attr(feature = "coroutine", inline(never))] // See `coroutine`: thread-locals.
 pub extern "C" fn bql_locked() -> bool {
     LOCKED.get()
 }
 
 /// Says whether the calling thread holds the BQL, and so may do what only the main loop may.
 #[must_use]
+#[cfg_attr(feature = "coroutine", inline(never))] // See `coroutine`: thread-locals.
 pub extern "C" fn qemu_in_main_thread() -> bool {
     LOCKED.get()
 }

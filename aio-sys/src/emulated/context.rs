@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use super::bottom_half::{self, Pending, Slices};
 use super::busy_poll::Polling;
+#[cfg(feature = "coroutine")]
+use super::coroutine::Scheduled;
 use super::doorbell::Doorbell;
 use super::error;
 use super::fd::FdMonitor;
@@ -48,6 +50,8 @@ pub(super) struct Context {
     pub(super) polling: Polling,
     pub(super) timers: Arc<TimerGroup>,
     pub(super) monitor: FdMonitor,
+    #[cfg(feature = "coroutine")]
+    pub(super) scheduled: Scheduled,
     references: AtomicUsize,
 }
 
@@ -63,11 +67,18 @@ impl Context {
             polling: Polling::default(),
             timers: TimerGroup::new(),
             monitor,
+            #[cfg(feature = "coroutine")]
+            scheduled: Scheduled::default(),
             references: AtomicUsize::new(1),
         }));
         // SAFETY: it was just made.
         let timers = unsafe { &(*context).timers };
         timers.announce(ring, context.cast());
+        #[cfg(feature = "coroutine")]
+        // SAFETY: it was just made, and the list is a part of it.
+        unsafe {
+            Scheduled::open(context.cast());
+        }
         Ok(context.cast())
     }
 
@@ -158,6 +169,11 @@ pub unsafe extern "C" fn aio_context_unref(ctx: *mut AioContext) {
     if references.fetch_sub(1, Ordering::Release) == 1 {
         // Acquire: pairs with the decrements of the others.
         fence(Ordering::Acquire);
+        #[cfg(feature = "coroutine")]
+        // SAFETY: [ctx-ref]: nobody has a reference any more.
+        unsafe {
+            Scheduled::close(ctx);
+        }
         // SAFETY: [ctx-ref]: nobody has a reference any more.
         drop(unsafe { Box::from_raw(context) });
     }

@@ -29,6 +29,7 @@ pub(super) fn thread_token() -> usize {
 /// Returns the context of the calling thread: the one it was given, else the main context if the
 /// thread holds the BQL, else null.
 #[must_use]
+#[cfg_attr(feature = "coroutine", inline(never))] // See `coroutine`: thread-locals.
 pub extern "C" fn qemu_get_current_aio_context() -> *mut AioContext {
     match get() {
         current if !current.is_null() => current,
@@ -62,6 +63,7 @@ pub fn forget_current_aio_context(ctx: *mut AioContext) {
 
 /// Says whether the current context of the thread is another one than the main context.
 #[must_use]
+#[cfg_attr(feature = "coroutine", inline(never))] // See `coroutine`: thread-locals.
 pub extern "C" fn qemu_in_iothread() -> bool {
     !ptr::eq(qemu_get_current_aio_context(), qemu_get_aio_context())
 }

@@ -31,9 +31,9 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::os::WakeFd;
+use super::sync::WakeFd;
+use super::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Set in `notify_me` while `main_loop_wait` may sleep.
 const MAIN_LOOP: u32 = 1;
@@ -96,6 +96,12 @@ impl Doorbell {
     pub(super) fn end_sleep(&self) {
         // Release: a ring that sees the old value only writes the eventfd once too often.
         self.notify_me.fetch_sub(AIO_POLL, Ordering::Release);
+    }
+
+    /// Sleeps as the kernel would, in a model.
+    #[cfg(all(test, aio_loom))]
+    pub(super) fn wait(&self) {
+        self.wake_fd.wait();
     }
 
     /// Announces that `main_loop_wait` may sleep, and answers the ring. All work must be looked at

@@ -64,6 +64,9 @@ pub(super) struct Handler {
     revents: AtomicU32,
     /// Set when `poll` said yes and no pass delivered it yet. Home thread.
     poll_hit: AtomicBool,
+    /// Whether `poll` is asked: once the descriptor has been ready for the first time, as more is likely to
+    /// follow, and from the start if the kernel is not asked at all. Home thread.
+    is_asked: AtomicBool,
     /// Set while `poll_ready` runs, so that a nested pass does not call it again. Home thread.
     in_poll_ready: AtomicBool,
     /// How long to busy-poll for this handler.
@@ -86,6 +89,7 @@ impl Handler {
             deleted: AtomicBool::new(false),
             revents: AtomicU32::new(0),
             poll_hit: AtomicBool::new(false),
+            is_asked: AtomicBool::new(callbacks.interest() == 0),
             in_poll_ready: AtomicBool::new(false),
             poll_ns: AtomicI64::new(0),
         }
@@ -108,7 +112,8 @@ impl Handler {
     /// Asks the handler whether it is ready, without a system call.
     fn poll(&self) -> bool {
         let Some((poll, _)) = self.callbacks.poll else { return false };
-        if self.is_deleted() || self.in_poll_ready.load(Ordering::Relaxed) {
+        let is_asked = self.is_asked.load(Ordering::Relaxed);
+        if !is_asked || self.in_poll_ready.load(Ordering::Relaxed) || self.is_deleted() {
             return false;
         }
         // SAFETY: [opaque-is-callback]: the registration was not removed.
@@ -117,6 +122,7 @@ impl Handler {
 
     /// Calls what the events ask for; says whether something was called.
     fn dispatch(&self) -> bool {
+        self.is_asked.store(true, Ordering::Relaxed);
         // A nested pass may have delivered the event already: it took the bits away.
         let revents = self.revents.swap(0, Ordering::Relaxed) & self.callbacks.interest();
         if self.poll_hit.swap(false, Ordering::Relaxed) && revents == 0 {
@@ -194,6 +200,12 @@ impl FdMonitor {
             polled: AtomicUsize::new(0),
             files: AtomicUsize::new(0),
         })
+    }
+
+    /// The descriptor that is readable while [`wait`](Self::wait) has something to report.
+    #[cfg(feature = "glib")]
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
     }
 
     /// Makes [`wait`](Self::wait) wait for `other` too, and say so in [`Ready::nested`].

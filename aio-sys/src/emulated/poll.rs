@@ -28,7 +28,7 @@ fn poll(context: &Context, blocking: bool) -> bool {
 }
 
 /// Answers the doorbell and runs everything that is due; says whether there was something.
-fn run(context: &Context, ready: Ready) -> bool {
+pub(super) fn run(context: &Context, ready: Ready) -> bool {
     context.doorbell.accept();
     let bottom_halves = bottom_half::poll(context);
     let descriptors = ready.dispatch();

@@ -1,28 +1,16 @@
 //! QEMU as a whole: coroutines, its end, and how it accepts plugins.
 //!
-//! The emulation has no twin of these.
+//! The emulation has no twin of these, but for the coroutines.
 //!
 //! Threads: said at each function. A coroutine of the main context runs in whichever thread holds the
 //! BQL and runs that context.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::marker::{PhantomData, PhantomPinned};
 use std::mem::{MaybeUninit, size_of};
 
-use crate::types::{AioContext, QEMUTimerList};
+use crate::types::{AioContext, Coroutine, CoroutineEntry, QEMUClockType, QEMUTimerList};
 
 use super::versioned::find;
-
-/// A stack of its own, which code can leave and come back to.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Coroutine {
-    _bytes: [u8; 0],
-    _hidden: PhantomData<(*mut u8, PhantomPinned)>,
-}
-
-/// What a coroutine runs.
-pub type CoroutineEntry = unsafe extern "C" fn(opaque: *mut c_void);
 
 /// A function that is called when something happens, linked into a list of them.
 #[derive(Debug)]
@@ -43,6 +31,14 @@ pub type ShutdownAction = c_uint;
 /// It stops the guest and goes on.
 pub const SHUTDOWN_ACTION_PAUSE: ShutdownAction = 1;
 
+/// A coroutine that sleeps on a clock.
+#[derive(Debug)]
+#[repr(C)]
+pub struct QemuCoSleep {
+    /// Who is to be woken; null while nobody sleeps.
+    pub to_wake: *mut Coroutine,
+}
+
 unsafe extern "C" {
     /// Says whether the caller runs in a coroutine.
     pub safe fn qemu_in_coroutine() -> bool;
@@ -54,8 +50,16 @@ unsafe extern "C" {
     pub fn qemu_coroutine_enter(co: *mut Coroutine);
     /// Leaves the coroutine until somebody enters it again.
     pub fn qemu_coroutine_yield();
+    /// Returns the context that a coroutine was entered in last.
+    pub fn qemu_coroutine_get_aio_context(co: *mut Coroutine) -> *mut AioContext;
     /// Enters a coroutine in a bottom half of `ctx`. Any thread; once until it runs.
     pub fn aio_co_schedule(ctx: *mut AioContext, co: *mut Coroutine);
+    /// Moves the coroutine of the caller to another context. Does nothing if that is the context of the
+    /// thread, which the iohandler context never is: its thread's is the main context.
+    pub fn aio_co_reschedule_self(new_ctx: *mut AioContext);
+
+    /// Lets the coroutine of the caller sleep, unless it is woken before (`coroutine_fn`).
+    pub fn qemu_co_sleep_ns_wakeable(sleep: *mut QemuCoSleep, clock: QEMUClockType, ns: i64);
 
     /// Calls a notifier when QEMU has been asked to end, in the main loop, before it takes anything
     /// down. Main loop's thread.

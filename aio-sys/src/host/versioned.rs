@@ -8,7 +8,9 @@
 //! |---|---|---|
 //! | `is_external` after the descriptor of `aio_set_fd_handler` | 8.0 | |
 //! | `qemu_mutex_*_iothread*` instead of `bql_*` | 8.2 | |
+//! | `aio_context_acquire`, `aio_context_release` | 8.2 | contexts have no lock |
 //! | `bql_block_unlock` | | 9.x; before it nothing is blocked |
+//! | `is_tray_open`, `resize_cb` before `drained_begin` in `BlockDevOps` | 8.0 | after `drained_poll` |
 //! | `weight` before `errp` in `aio_context_set_poll_params` | | 11.1 |
 //! | `iothread_unsafe_get_aio_context` instead of `iothread_get_aio_context` | | after 11.0 |
 //!
@@ -17,6 +19,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
+use super::block::{BlockDevOps, DrainCallback};
 use crate::types::{
     AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
 };
@@ -25,6 +28,7 @@ type LockBql = unsafe extern "C" fn(*const c_char, c_int);
 type UnlockBql = unsafe extern "C" fn();
 type BqlLocked = unsafe extern "C" fn() -> bool;
 type BlockUnlock = unsafe extern "C" fn(bool);
+type LockContext = unsafe extern "C" fn(*mut AioContext);
 type ContextOf = unsafe extern "C" fn(*mut IOThread) -> *mut AioContext;
 
 type SetFd = unsafe extern "C" fn(
@@ -87,6 +91,8 @@ struct Table {
     unlock_bql: UnlockBql,
     bql_locked: BqlLocked,
     block_unlock: Option<BlockUnlock>,
+    /// `aio_context_acquire` and `aio_context_release`.
+    context_lock: Option<(LockContext, LockContext)>,
     set_handler: SetHandler,
     set_poll_params: SetPollParams,
     context_of: ContextOf,
@@ -180,6 +186,7 @@ impl Table {
             bql_locked: unsafe { version.require(locked) }?,
             // SAFETY: that is the prototype.
             block_unlock: unsafe { find(c"bql_block_unlock") },
+            context_lock: find_context_lock(),
             set_handler: SetHandler::resolve(version)?,
             set_poll_params: SetPollParams::resolve(version)?,
             context_of: resolve_context_of(version)?,
@@ -232,6 +239,14 @@ fn resolve_context_of(version: Version) -> Result<ContextOf, String> {
     let new = unsafe { find(c"iothread_unsafe_get_aio_context") };
     // SAFETY: as above.
     new.map_or_else(|| unsafe { version.require(c"iothread_get_aio_context") }, Ok)
+}
+
+fn find_context_lock() -> Option<(LockContext, LockContext)> {
+    // SAFETY: that is the prototype.
+    let acquire = unsafe { find(c"aio_context_acquire") }?;
+    // SAFETY: that is the prototype.
+    let release = unsafe { find(c"aio_context_release") }?;
+    Some((acquire, release))
 }
 
 static TABLE: OnceLock<Result<Table, String>> = OnceLock::new();
@@ -294,6 +309,36 @@ pub extern "C" fn bql_block_unlock(increase: bool) {
     if let Some(block_unlock) = table().block_unlock {
         // SAFETY: the function counts, and aborts on misuse.
         unsafe { block_unlock(increase) };
+    }
+}
+
+/// Returns what a user of a block node hears of drained sections with, in this release.
+#[must_use]
+pub fn drained_ops(begin: DrainCallback, end: DrainCallback) -> BlockDevOps {
+    BlockDevOps::new(version() >= Version::new(8, 0, 50), begin, end)
+}
+
+/// Takes the lock of a context, if contexts have one. The thread that has it may take it again.
+///
+/// # Safety
+///
+/// `ctx` is alive.
+pub unsafe extern "C" fn aio_context_acquire(ctx: *mut AioContext) {
+    if let Some((acquire, _)) = table().context_lock {
+        // SAFETY: the caller's promise.
+        unsafe { acquire(ctx) };
+    }
+}
+
+/// Gives the lock of a context back.
+///
+/// # Safety
+///
+/// `ctx` is alive, and this thread has taken its lock.
+pub unsafe extern "C" fn aio_context_release(ctx: *mut AioContext) {
+    if let Some((_, release)) = table().context_lock {
+        // SAFETY: the caller's promise.
+        unsafe { release(ctx) };
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256, Sha512};
 /// Which checksum.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Algorithm {
+pub(crate) enum Algorithm {
     #[default]
     Sha256,
     Sha512,
@@ -19,7 +19,7 @@ pub(super) enum Algorithm {
 }
 
 /// A checksum that is being computed.
-pub(super) enum Hasher {
+pub(crate) enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
     Blake3(Box<blake3::Hasher>),
@@ -27,7 +27,7 @@ pub(super) enum Hasher {
 }
 
 impl Hasher {
-    pub(super) fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
             Algorithm::Sha512 => Self::Sha512(Sha512::new()),
@@ -36,7 +36,7 @@ impl Hasher {
         }
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Sha512(hasher) => hasher.update(bytes),
@@ -48,7 +48,7 @@ impl Hasher {
     }
 
     /// Returns the checksum in hexadecimal.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         match self {
             Self::Sha256(hasher) => hex(&hasher.finalize()),
             Self::Sha512(hasher) => hex(&hasher.finalize()),

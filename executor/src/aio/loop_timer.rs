@@ -81,6 +81,11 @@ impl LoopTimer {
         }
     }
 
+    /// Whether the loop knows it as a file descriptor only.
+    pub(crate) fn is_fd(&self) -> bool {
+        matches!(self.kind, Kind::Kernel(_))
+    }
+
     /// Takes notice that it has fired, so that it does so once.
     pub(crate) fn acknowledge(&self) {
         if let Kind::Kernel(timer) = &self.kind {

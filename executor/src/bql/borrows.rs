@@ -27,6 +27,8 @@ thread_local! {
 }
 
 struct Register {
+    /// How many borrows are alive.
+    live: Cell<u32>,
     /// One bit per entry in use.
     used: Cell<u64>,
     /// The number of live borrows beyond those that have an entry.
@@ -59,11 +61,41 @@ pub(crate) struct Live {
 
 /// Returns the borrows that are alive on this thread now.
 pub(crate) fn live() -> Live {
-    BORROWS.with(|register| Live {
-        used: register.used.get(),
-        unnamed: register.unnamed.get(),
-        serial: register.serial.get(),
-    })
+    BORROWS.with(Register::live)
+}
+
+/// Lets `watched` ask again and again, for less, whether it left borrows behind.
+#[inline]
+pub(crate) fn watch<R>(watched: impl FnOnce(&Watch<'_>) -> R) -> R {
+    BORROWS.with(|register| watched(&Watch { register, before: Cell::new(register.live()) }))
+}
+
+/// See [`watch`].
+pub(crate) struct Watch<'a> {
+    register: &'a Register,
+    before: Cell<Live>,
+}
+
+impl Watch<'_> {
+    /// Returns whether a borrow is alive that was not when the watch began.
+    #[inline]
+    pub(crate) fn has_new(&self) -> bool {
+        // One load, while nothing is borrowed.
+        !self.register.is_empty() && self.register.live().since(self.before())
+    }
+
+    /// Forgives what is alive now.
+    #[inline]
+    pub(crate) fn begin_again(&self) {
+        if !self.register.is_empty() {
+            self.before.set(self.register.live());
+        }
+    }
+
+    /// Returns what was alive when the watch began.
+    pub(crate) fn before(&self) -> Live {
+        self.before.get()
+    }
 }
 
 impl Live {
@@ -113,9 +145,10 @@ pub(super) fn describe_cell(cell: *const ()) -> String {
 pub(super) fn add(cell: *const (), site: &'static Location<'static>) -> Token {
     BORROWS.with(|register| {
         let used = register.used.get();
-        if used == 0 && register.unnamed.get() == 0 {
+        if register.is_empty() {
             super::block_unlock(true);
         }
+        register.live.set(register.live.get() + 1);
         let index = (!used).trailing_zeros();
         if index == NAMED {
             register.unnamed.set(register.unnamed.get() + 1);
@@ -137,7 +170,8 @@ pub(super) fn remove(token: &Token) {
         } else {
             register.used.set(register.used.get() & !(1 << token.index));
         }
-        if register.used.get() == 0 && register.unnamed.get() == 0 {
+        register.live.set(register.live.get() - 1);
+        if register.is_empty() {
             super::block_unlock(false);
         }
     });
@@ -155,8 +189,18 @@ fn entries() -> impl Iterator<Item = Entry> {
 }
 
 impl Register {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.live.get() == 0
+    }
+
+    fn live(&self) -> Live {
+        Live { used: self.used.get(), unnamed: self.unnamed.get(), serial: self.serial.get() }
+    }
+
     const fn new() -> Self {
         Self {
+            live: Cell::new(0),
             used: Cell::new(0),
             unnamed: Cell::new(0),
             serial: Cell::new(0),

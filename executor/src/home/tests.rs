@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Doorbell, Home, KEEP, allocate, close_pool, free};
+use super::{Block, Doorbell, Home, KEEP, allocate, close_pool, free};
 use crate::inbox::Job;
 
 #[derive(Clone, Default)]
@@ -23,14 +23,14 @@ fn home() -> (Arc<Home>, Counting) {
     (Home::new(Box::new(bell.clone())), bell)
 }
 
-fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, 8).unwrap()
+fn sized(size: usize) -> Block {
+    Block::of(Layout::from_size_align(size, 8).unwrap())
 }
 
 /// Frees what `allocate` gave for this very home and layout.
-fn give_back(home: &Home, block: NonNull<u8>, layout: Layout) {
+fn give_back(home: &Home, memory: NonNull<u8>, block: Block) {
     // SAFETY: the tests below use each block once, with its own home and layout.
-    unsafe { free(NonNull::from(home), block, layout) }
+    unsafe { free(NonNull::from(home), memory, block) }
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn a_send_rings_for_the_first_job_of_a_batch() {
 #[test]
 fn a_block_that_is_freed_at_home_is_used_again() {
     let (home, _bell) = home();
-    let first = allocate(&home, layout(100));
-    give_back(&home, first, layout(100));
-    let second = allocate(&home, layout(97));
+    let first = allocate(&home, sized(100));
+    give_back(&home, first, sized(100));
+    let second = allocate(&home, sized(97));
     assert_eq!(first, second, "the same class of sizes");
-    give_back(&home, second, layout(97));
+    give_back(&home, second, sized(97));
     close_pool(&home);
     assert_eq!(Arc::strong_count(&home), 1, "the block counted as a reference");
 }
@@ -80,7 +80,7 @@ fn a_block_that_is_freed_at_home_is_used_again() {
 #[test]
 fn a_block_keeps_its_home_alive_and_may_be_freed_on_another_thread() {
     let (home, bell) = home();
-    let address = allocate(&home, layout(100)).as_ptr() as usize;
+    let address = allocate(&home, sized(100)).as_ptr() as usize;
     let raw = Arc::as_ptr(&home) as usize;
     drop(home);
     assert_eq!(Arc::strong_count(&bell.0), 2, "the home has the other one");
@@ -88,7 +88,7 @@ fn a_block_keeps_its_home_alive_and_may_be_freed_on_another_thread() {
         let block = NonNull::new(address as *mut u8).unwrap();
         let home = NonNull::new(raw as *mut Home).unwrap();
         // SAFETY: the block is alive, of this home and layout, and counts as a reference on it.
-        unsafe { free(home, block, layout(100)) };
+        unsafe { free(home, block, sized(100)) };
     })
     .join()
     .unwrap();
@@ -98,10 +98,11 @@ fn a_block_keeps_its_home_alive_and_may_be_freed_on_another_thread() {
 #[test]
 fn large_and_strictly_aligned_blocks_go_back_to_the_allocator() {
     let (home, _bell) = home();
-    for layout in [layout(100_000), Layout::from_size_align(64, 64).unwrap()] {
-        let block = allocate(&home, layout);
-        assert_eq!(block.as_ptr() as usize % layout.align(), 0);
-        give_back(&home, block, layout);
+    for (size, align) in [(100_000, 8), (64, 64)] {
+        let block = Block::of(Layout::from_size_align(size, align).unwrap());
+        let memory = allocate(&home, block);
+        assert_eq!(memory.as_ptr() as usize % align, 0);
+        give_back(&home, memory, block);
         assert_eq!(Arc::strong_count(&home), 1);
     }
 }
@@ -109,8 +110,8 @@ fn large_and_strictly_aligned_blocks_go_back_to_the_allocator() {
 #[test]
 fn the_pool_keeps_a_bounded_number_of_blocks() {
     let (home, _bell) = home();
-    let blocks: Vec<_> = (0..KEEP + 10).map(|_| allocate(&home, layout(32))).collect();
-    blocks.into_iter().for_each(|block| give_back(&home, block, layout(32)));
+    let blocks: Vec<_> = (0..KEEP + 10).map(|_| allocate(&home, sized(32))).collect();
+    blocks.into_iter().for_each(|block| give_back(&home, block, sized(32)));
     assert_eq!(Arc::strong_count(&home), 1 + KEEP);
     close_pool(&home);
     assert_eq!(Arc::strong_count(&home), 1);
@@ -120,7 +121,7 @@ fn the_pool_keeps_a_bounded_number_of_blocks() {
 fn a_closed_pool_keeps_nothing() {
     let (home, _bell) = home();
     close_pool(&home);
-    let block = allocate(&home, layout(32));
-    give_back(&home, block, layout(32));
+    let block = allocate(&home, sized(32));
+    give_back(&home, block, sized(32));
     assert_eq!(Arc::strong_count(&home), 1);
 }

@@ -26,11 +26,12 @@ use aio_sys::host::{
     QCO_ALLOW_OOB, QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommandFunc, QmpCommandOptions,
 };
 
-use super::{Loading, Refusal, coroutine, object};
+use super::{Loading, Refusal, object};
 use crate::aio::bottom_half::run_oneshot;
 use crate::aio::callback::no_unwind;
 use crate::aio::context::Context;
 use crate::cx::{MainCx, NoCoroutine, OobContext};
+use crate::in_coroutine::InCoroutine;
 use crate::main_loop::{is_home, main_core};
 use crate::qmp::{Arguments, Call, Command, Error, OobCall, Outcome, Registry};
 use crate::remote::{self, Errand};
@@ -165,9 +166,14 @@ fn run(name: &'static str, arguments: Arguments) -> Outcome {
     }
     let (errand, remote) = remote::pair();
     start_at_home(move || start_task(name, arguments, errand));
-    // SAFETY: QEMU's dispatcher has called us in a coroutine of its own, which it does not enter while we
-    // wait; the frames between are `marshal` and this one.
-    unsafe { coroutine::wait(remote) }.unwrap_or_else(|error| Err(refused(error)))
+    let wait = |co: &mut InCoroutine| {
+        // SAFETY: [co-frames]: the frames between are `marshal`, `assume` and this one.
+        unsafe { co.wait(remote) }
+    };
+    // SAFETY: QEMU's dispatcher has called us in a coroutine of its own, as just seen, which it does not enter
+    // while we wait.
+    let outcome = unsafe { InCoroutine::assume(wait) };
+    outcome.unwrap_or_else(|error| Err(refused(error)))
 }
 
 fn run_blocking(name: &str, arguments: Arguments) -> Outcome {

@@ -4,6 +4,8 @@
 //! anything down. Later is too late: while QEMU cleans its monitors up it waits for the command that is
 //! being dispatched, in a loop without timers, so a command of ours that sleeps would keep it for ever.
 //!
+//! What the tasks leave under way in the block layer is waited for, too: QEMU is about to close its nodes.
+//!
 //! The notifier is told as well when the guest has shut down and QEMU goes on (`-no-shutdown`); then tasks
 //! go on, too.
 
@@ -13,7 +15,9 @@ use std::ptr;
 
 use aio_sys::host::{Notifier, SHUTDOWN_ACTION_PAUSE};
 
+use super::block;
 use crate::aio::callback::no_unwind;
+use crate::cx::NoCoroutine;
 use crate::main_loop;
 
 /// The notifier, which QEMU links into a list.
@@ -43,5 +47,8 @@ extern "C" fn ending(_notifier: *mut Notifier, _data: *mut c_void) {
         for task in main_loop::shut_down() {
             crate::task::write_stderr(&format!("executor: {task} could not be cancelled\n"));
         }
+        // SAFETY: QEMU asks whether it is to end between two turns of the main loop, outside of coroutines,
+        // and the tasks are gone.
+        unsafe { NoCoroutine::assume(block::end) };
     });
 }

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 /// to thirty-two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Polls in a run, at least 1. Default 256.
+    /// Polls in a run, at least 1. Default 1024: in QEMU a turn of the main loop costs as much as 250 polls.
     pub polls: u32,
     /// Time of a run. Default 1 ms: a main loop that is late by more delays the guest's devices.
     pub time: Duration,
@@ -21,17 +21,19 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { polls: 256, time: Duration::from_millis(1) }
+        Budget { polls: 1024, time: Duration::from_millis(1) }
     }
 }
 
-/// Polls between two looks at the clock: the clock costs as much as four polls.
+/// Polls between two looks at the clock, which costs as much as four polls, and at what other threads want.
 const STRIDE: u32 = 16;
 
 /// What is left of a budget.
 #[derive(Debug)]
 pub(super) struct Left {
     polls: u32,
+    /// Polls until the next look at the clock.
+    look: u32,
     time: i64,
     /// When the time is spent. Not known before the clock was read for the first time.
     until: Option<i64>,
@@ -40,31 +42,30 @@ pub(super) struct Left {
 impl Budget {
     pub(super) fn start(self) -> Left {
         let time = i64::try_from(self.time.as_nanos()).unwrap_or(i64::MAX);
-        Left { polls: self.polls.max(1), time, until: None }
+        Left { polls: self.polls.max(1), look: STRIDE, time, until: None }
     }
 }
 
 impl Left {
-    /// Takes one poll off the budget. Returns whether there is more.
+    /// How many polls to make before the clock and other threads are looked at again. At least 1.
     #[inline]
-    pub(super) fn spend(&mut self) -> bool {
-        self.polls -= 1;
-        if self.polls % STRIDE == 0 {
-            return self.polls > 0 && !self.is_late();
-        }
-        true
+    pub(super) fn batch(&self) -> u32 {
+        self.polls.min(self.look)
     }
 
-    /// Most runs are over before this is asked, and pay nothing for the clock.
+    /// Takes polls off the budget, no more than the batch. Returns whether it is spent.
+    #[inline]
+    pub(super) fn spend(&mut self, polls: u32) -> bool {
+        self.polls -= polls;
+        self.look -= polls;
+        // Most runs are over before the look, and pay nothing for the clock.
+        self.polls == 0 || (self.look == 0 && self.is_late())
+    }
+
     #[cold]
     fn is_late(&mut self) -> bool {
+        self.look = STRIDE;
         let now = Clock::Realtime.now();
         now >= *self.until.get_or_insert(now.saturating_add(self.time))
-    }
-
-    /// Whether it is time to look at what other threads want, in the middle of a run.
-    #[inline]
-    pub(super) fn look_around(&self) -> bool {
-        self.polls % STRIDE == STRIDE - 1
     }
 }

@@ -15,6 +15,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use super::budget::Budget;
 use super::calls::Calls;
 use super::doorbell::Bell;
+use super::foresight::Foresight;
 use super::timers::LoopTimers;
 use crate::aio::context::Context;
 use crate::aio::fd_handler::{FdHandler, OnReadable};
@@ -40,6 +41,9 @@ pub(crate) struct Core {
     timers: Arc<TimerQueue>,
     loop_timers: LoopTimers,
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
+    foresight: Foresight,
+    /// Whether the loop asks the reactor from userspace, in every pass.
+    reactor_is_asked: Cell<bool>,
     budget: Cell<Budget>,
     closed: Cell<bool>,
     /// Whether `cancel_repeatedly` is on the stack.
@@ -68,11 +72,13 @@ impl Core {
             home: Home::new(bell.for_home()),
             bell,
             calls: Calls::default(),
-            table: Arc::default(),
+            table: TaskTable::new(),
             counters: Arc::default(),
             timers: Arc::new(TimerQueue::new()),
             loop_timers: LoopTimers::new(),
             reactor: OnceCell::new(),
+            foresight: Foresight::default(),
+            reactor_is_asked: Cell::new(false),
             budget: Cell::default(),
             closed: Cell::new(false),
             cancelling: Cell::new(false),
@@ -136,7 +142,7 @@ impl Core {
     }
 
     pub(crate) fn probe(&self) -> Probe {
-        Probe::new(Arc::clone(&self.table), Arc::clone(&self.counters))
+        Probe::new(Arc::clone(&self.home), Arc::clone(&self.table), Arc::clone(&self.counters))
     }
 
     /// The fd reactor, made on first use: its epoll instance is one fd in our event loop.
@@ -152,6 +158,33 @@ impl Core {
             reactor.close();
         }
         Ok(Arc::clone(reactor))
+    }
+
+    /// Wakes whoever waits for fds that are ready. Returns how many events there were.
+    fn dispatch_fds(&self) -> usize {
+        let Some((reactor, _)) = self.reactor.get() else { return 0 };
+        let events = reactor.dispatch();
+        self.counters.fd_events.add(events as u64);
+        events
+    }
+
+    /// The same at the end of a run, if that is likely to find something.
+    #[inline]
+    pub(super) fn dispatch_fds_early(&self) -> bool {
+        if self.reactor.get().is_none() || !self.foresight.asks() {
+            return false;
+        }
+        let found = self.dispatch_fds() > 0;
+        self.foresight.learn(found);
+        found
+    }
+
+    /// Looks at the fds, if the loop may not: while a loop does not sleep, it asks a handler that it can ask
+    /// from userspace only once that has been ready, and the kernel not at all.
+    pub(super) fn look_at_fds(&self) {
+        if !self.reactor_is_asked.get() {
+            self.dispatch_fds();
+        }
     }
 
     pub(crate) fn new_id(&self) -> u64 {
@@ -178,15 +211,11 @@ impl Core {
         label: TaskLabel,
         future: F,
     ) -> JoinHandle<F::Output> {
-        let mut spawned = None;
-        self.table.insert(label, |key| {
-            let (task, handle) = task::spawn(&self.home, key, future);
-            spawned = Some((task.clone(), handle));
-            task
-        });
-        self.counters.spawned.add(1);
-        let (task, handle) = spawned.expect("`insert` calls its argument");
+        let place = self.table.vacant();
+        let (task, handle) = task::spawn(&self.home, place, future);
         task.enqueue_first();
+        self.table.enter(place, label, task);
+        self.counters.spawned.add(1);
         if self.is_closed() {
             self.cancel_repeatedly();
         }
@@ -235,14 +264,25 @@ impl Core {
         let before = borrows::live();
         let polled = {
             let _entered = current::enter(self);
-            let _in_poll = current::enter_poll(None);
-            poll()
+            current::polling(|_| poll())
         };
         assert!(
             polled.is_ready() || !borrows::live().since(before),
             "the future of a `block_on` was suspended while a BqlRefCell is borrowed: {}",
             borrows::describe(before)
         );
+        self.arm_timers();
+        polled
+    }
+
+    /// Polls a future that somebody else drives, as if it were in this executor: timers and descriptors
+    /// that it asks for are served here.
+    #[cfg(feature = "host")]
+    pub(crate) fn poll_guest<T>(self: &Rc<Self>, poll: impl FnOnce() -> T) -> T {
+        let polled = {
+            let _entered = current::enter(self);
+            current::polling(|_| poll())
+        };
         self.arm_timers();
         polled
     }
@@ -273,7 +313,7 @@ impl Core {
 
     /// Cancels every task and drops the futures, all but those that are on the stack. Returns how many.
     fn cancel_all(self: &Rc<Self>) -> usize {
-        let tasks = self.table.all();
+        let tasks = self.table.tasks(None);
         for task in &tasks {
             task.cancel();
         }
@@ -344,16 +384,15 @@ struct FdEvents;
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
         let Some(core) = current::find(number) else { return Context::notify_main_loop() };
-        let Some((reactor, _)) = core.reactor.get() else { return };
-        let events = reactor.dispatch();
-        core.counters.fd_events.add(events as u64);
-        if events > 0 {
+        if core.dispatch_fds() > 0 {
             core.run_slice();
         }
     }
 
     fn poll(number: usize) -> bool {
-        let core = current::find(number);
-        core.is_some_and(|core| core.reactor.get().is_some_and(|(reactor, _)| reactor.peek()))
+        current::find(number).is_some_and(|core| {
+            core.reactor_is_asked.set(true);
+            core.reactor.get().is_some_and(|(reactor, _)| reactor.peek())
+        })
     }
 }

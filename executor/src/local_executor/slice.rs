@@ -6,7 +6,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::core::Core;
-use crate::bql::borrows;
+use crate::bql::borrows::{self, Watch};
 use crate::current;
 use crate::task::{JoinError, Polled, Running, TaskLabel, abort, report_lost_panic};
 
@@ -27,27 +27,42 @@ impl Core {
 
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
-        let mut polls = 0;
         // First of all: the ring that started this run may have been for these requests, and nobody
         // rings for them again, however soon the budget is spent.
         self.serve_requests();
         loop {
-            if left.look_around() {
-                self.serve_requests();
+            let batch = left.batch();
+            let ran = self.run_batch(batch);
+            self.counters().polls.add(u64::from(ran));
+            if left.spend(ran) {
+                self.look_at_fds();
+                self.look_at_timers();
+                break;
             }
-            match Running::next(self.home()) {
-                Some((running, cancelled)) => {
-                    self.run_task(running, cancelled);
-                    polls += 1;
-                    if !left.spend() {
-                        break;
-                    }
-                }
-                None if self.serve_requests() == 0 => break,
-                None => {}
+            if !self.has_more(ran == batch) {
+                break;
             }
         }
-        self.counters().polls.add(polls);
+    }
+
+    /// Looks at what others want. Returns whether there may be tasks to poll.
+    #[inline]
+    fn has_more(&self, queued: bool) -> bool {
+        self.serve_requests() > 0 || queued || self.dispatch_fds_early()
+    }
+
+    /// Polls up to `most` ready tasks. Returns how many.
+    fn run_batch(&self, most: u32) -> u32 {
+        borrows::watch(|borrows| {
+            current::polling(|polling| {
+                for ran in 0..most {
+                    let Some((running, cancelled)) = Running::next(self.home()) else { return ran };
+                    polling.of(running.place());
+                    self.run_task(running, cancelled, borrows);
+                }
+                most
+            })
+        })
     }
 
     /// Serves what other threads asked for. Returns how many requests there were.
@@ -65,34 +80,43 @@ impl Core {
     /// shutdown.
     pub(super) fn run_all_ready(self: &Rc<Self>, bound: usize) -> usize {
         let _entered = current::enter(self);
-        for ran in 0..bound {
-            let Some((running, cancelled)) = Running::next(self.home()) else { return ran };
-            self.run_task(running, cancelled);
+        let mut ran = 0;
+        while ran < bound {
+            if self.run_batch(1) == 0 {
+                break;
+            }
+            ran += 1;
         }
-        bound
+        ran
     }
 
     #[inline]
-    fn run_task(&self, running: Running, cancelled: bool) {
-        let borrowed = borrows::live();
-        let _in_poll = current::enter_poll(Some(running.key()));
-        let polled = if cancelled { Polled::Pending } else { running.poll() };
-        if borrows::live().since(borrowed) {
-            return self.fail_for_borrow(running, polled, borrowed);
+    fn run_task(&self, running: Running, cancelled: bool, borrows: &Watch<'_>) {
+        if cancelled {
+            self.cancel(running);
+            return borrows.begin_again();
+        }
+        self.table().count_poll(running.place());
+        let polled = running.poll();
+        if borrows.has_new() {
+            return self.fail_for_borrow(running, polled, borrows.before());
         }
         match polled {
+            Polled::Pending if !self.is_closed() => return running.suspend(),
+            Polled::Pending => self.cancel(running),
             Polled::Ready => {
                 running.succeed();
                 self.finish(running);
             }
             Polled::Panicked(payload) => self.fail(running, *payload),
             Polled::Emptied(payload) => self.fail_without_future(running, *payload),
-            Polled::Pending if cancelled || self.is_closed() => self.cancel(running),
-            Polled::Pending => running.suspend(),
         }
+        // Destructors ran; what they leaked is not the next task's.
+        borrows.begin_again();
     }
 
     /// Drops the future of a cancelled task.
+    #[cold]
     fn cancel(&self, running: Running) {
         match running.drop_future() {
             Ok(()) => {
@@ -104,6 +128,7 @@ impl Core {
     }
 
     /// Drops the future of a task that panicked. A second panic, of a destructor, is reported.
+    #[cold]
     fn fail(&self, running: Running, payload: Box<dyn Any + Send>) {
         if let Err(second) = running.drop_future() {
             report_lost_panic(&self.label(&running), second);
@@ -111,13 +136,14 @@ impl Core {
         self.fail_without_future(running, payload);
     }
 
+    #[cold]
     fn fail_without_future(&self, running: Running, payload: Box<dyn Any + Send>) {
         running.fail(JoinError::panicked(self.label(&running), payload));
         self.finish(running);
     }
 
     fn label(&self, running: &Running) -> TaskLabel {
-        self.table().label(running.key()).expect("a task stays in the table until it is finished")
+        self.table().label(running.place()).expect("a task stays in the table until it is finished")
     }
 
     /// Takes a complete task out of the table, lets go of a result that nobody waits for, and wakes
@@ -128,7 +154,7 @@ impl Core {
             // While it is in the table: its output's destructor is still this task.
             discard_detached(&running);
         }
-        let task = self.table().remove(running.key());
+        let task = self.table().remove(running.place());
         self.counters().completed.add(1);
         running.finish(task);
     }

@@ -103,7 +103,18 @@ impl Core {
         slot.timer.get_or_init(new).arm_at(deadline);
     }
 
-    fn fired(self: &Rc<Self>, index: usize) {
+    /// Fires the timers that are due, if the loop may not: see `look_at_fds`.
+    pub(super) fn look_at_timers(&self) {
+        for (index, slot) in self.loop_timers().slots.iter().enumerate() {
+            let is_fd = slot.timer.get().is_some_and(LoopTimer::is_fd);
+            if is_fd && slot.armed_for.get() <= CLOCKS[index].now() {
+                self.fire(index);
+            }
+        }
+    }
+
+    /// Wakes those whose deadlines have come.
+    fn fire(&self, index: usize) {
         let slot = &self.loop_timers().slots[index];
         slot.armed_for.set(NOT_ARMED);
         if let Some(timer) = slot.timer.get() {
@@ -113,7 +124,11 @@ impl Core {
         let clock = CLOCKS[index];
         let fired = self.timers().fire(clock, clock.now());
         self.counters().timers.add(fired as u64);
-        if clock == Clock::Realtime {
+    }
+
+    fn fired(self: &Rc<Self>, index: usize) {
+        self.fire(index);
+        if CLOCKS[index] == Clock::Realtime {
             // Also arms the timer for the next deadline.
             self.run_slice();
         } else {

@@ -16,8 +16,10 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use futures_util::io::{AsyncRead, AsyncWrite};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, connect, getsockopt, recvmsg, send,
@@ -30,27 +32,31 @@ use crate::async_fd::source::{Direction, Interest};
 /// More buffers than this in one call are an error of the kernel's (`IOV_MAX`).
 const MOST_BUFFERS: usize = 1024;
 
-/// A connected stream socket of type `S`.
+/// A connected stream socket of the standard library's type `S`: [`TcpStream`](super::TcpStream) or
+/// [`UnixStream`](super::UnixStream).
 #[derive(Debug)]
-pub(super) struct Socket<S: AsFd> {
+pub struct Stream<S: AsFd> {
     fd: AsyncFd<S>,
 }
 
-impl<S: AsFd> Socket<S> {
+impl<S: AsFd> Stream<S> {
     /// Registers a connected socket in non-blocking mode.
     pub(super) fn new(socket: S) -> io::Result<Self> {
         Ok(Self { fd: AsyncFd::with_interest(socket, Interest::ReadThenWrite)? })
     }
 
-    pub(super) fn get_ref(&self) -> &S {
+    /// Returns the standard library's socket, for its options and addresses.
+    pub fn get_ref(&self) -> &S {
         self.fd.get_ref()
     }
 
-    pub(super) fn into_inner(self) -> S {
+    /// Ends the watch and returns the socket, still in non-blocking mode.
+    #[must_use = "dropping the socket closes it"]
+    pub fn into_std(self) -> S {
         self.fd.into_inner()
     }
 
-    pub(super) fn poll_read(
+    fn poll_receive(
         &self,
         cx: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
@@ -68,7 +74,7 @@ impl<S: AsFd> Socket<S> {
         Poll::Ready(Ok(received.count))
     }
 
-    pub(super) fn poll_write(
+    fn poll_transmit(
         &self,
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
@@ -83,19 +89,18 @@ impl<S: AsFd> Socket<S> {
         Poll::Ready(Ok(sent))
     }
 
-    /// Waits until the peer has gone, or the connection has failed.
+    /// Waits until the peer has closed the connection for both directions, or it has failed.
     #[allow(dead_code, reason = "used by the `qmp` feature")]
-    pub(super) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.fd.poll_hang_up(cx)
     }
 
-    /// Tells the peer that nothing more will be written.
-    pub(super) fn poll_close(&self) -> Poll<io::Result<()>> {
-        Poll::Ready(self.shutdown(Shutdown::Write))
-    }
-
-    /// Ends one direction or both; on a socket whose peer has done so, nothing is left to do.
-    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    /// Ends one direction of the connection, or both.
+    ///
+    /// # Errors
+    ///
+    /// As [`std::net::TcpStream::shutdown`], but a connection that has ended is no error.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let how = match how {
             Shutdown::Read => nix::sys::socket::Shutdown::Read,
             Shutdown::Write => nix::sys::socket::Shutdown::Write,
@@ -105,6 +110,101 @@ impl<S: AsFd> Socket<S> {
             Err(Errno::ENOTCONN) => Ok(()),
             result => Ok(result?),
         }
+    }
+}
+
+impl<S: AsFd> AsFd for Stream<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<S: AsFd> AsyncRead for &Stream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_receive(cx, &mut [IoSliceMut::new(buffer)])
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_receive(cx, buffers)
+    }
+}
+
+impl<S: AsFd> AsyncWrite for &Stream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_transmit(cx, &[IoSlice::new(buffer)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_transmit(cx, buffers)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Tells the peer that nothing more will be written.
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown(Shutdown::Write))
+    }
+}
+
+impl<S: AsFd> AsyncRead for Stream<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_receive(cx, &mut [IoSliceMut::new(buffer)])
+    }
+
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_receive(cx, buffers)
+    }
+}
+
+impl<S: AsFd> AsyncWrite for Stream<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_transmit(cx, &[IoSlice::new(buffer)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_transmit(cx, buffers)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut &*self).poll_close(cx)
     }
 }
 

@@ -8,17 +8,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{self, Shutdown, SocketAddr};
+use std::io;
+use std::net::{self, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use futures_util::io::{AsyncRead, AsyncWrite};
 use nix::sys::socket::{AddressFamily, SockaddrStorage};
 
 use super::accept::accept;
-use super::socket::{Connecting, Socket, create, finish_connect, start_connect};
+use super::socket::{Connecting, Stream, create, finish_connect, start_connect};
 use crate::async_fd::AsyncFd;
 
 /// A TCP socket that accepts connections.
@@ -75,10 +72,7 @@ impl TcpListener {
 }
 
 /// A connected TCP socket.
-#[derive(Debug)]
-pub struct TcpStream {
-    socket: Socket<net::TcpStream>,
-}
+pub type TcpStream = Stream<net::TcpStream>;
 
 impl TcpStream {
     /// Connects to `address`.
@@ -114,132 +108,12 @@ impl TcpStream {
     /// Outside any executor.
     pub fn from_std(stream: net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { socket: Socket::new(stream)? })
-    }
-
-    /// Ends the watch and returns the socket, still in non-blocking mode.
-    #[must_use = "dropping the socket closes it"]
-    pub fn into_std(self) -> net::TcpStream {
-        self.socket.into_inner()
-    }
-
-    /// Returns the standard library's socket, for its options (`set_nodelay`) and addresses.
-    pub fn get_ref(&self) -> &net::TcpStream {
-        self.socket.get_ref()
-    }
-
-    /// Ends one direction of the connection, or both.
-    ///
-    /// # Errors
-    ///
-    /// As [`std::net::TcpStream::shutdown`], but a connection that has ended is no error.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.shutdown(how)
-    }
-
-    /// Waits until the peer has closed the connection for both directions, or it has failed.
-    #[allow(dead_code, reason = "used by the `qmp` feature")]
-    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_hang_up(cx)
+        Stream::new(stream)
     }
 }
 
 impl AsFd for TcpListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.get_ref().as_fd()
-    }
-}
-
-impl AsyncRead for &TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read(cx, &mut [IoSliceMut::new(buffer)])
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read(cx, buffers)
-    }
-}
-
-impl AsyncWrite for &TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, &[IoSlice::new(buffer)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, buffers)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_close()
-    }
-}
-
-impl AsyncRead for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read(cx, buffer)
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read_vectored(cx, buffers)
-    }
-}
-
-impl AsyncWrite for TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write(cx, buffer)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write_vectored(cx, buffers)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_close(cx)
     }
 }

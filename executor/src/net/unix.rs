@@ -8,20 +8,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::Shutdown;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net;
 use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::io::{AsyncRead, AsyncWrite};
 use nix::sys::socket::{AddressFamily, UnixAddr};
 
 use super::accept::accept;
-use super::socket::{Connecting, Socket, create, finish_connect, start_connect};
+use super::socket::{Connecting, Stream, create, finish_connect, start_connect};
 use crate::async_fd::AsyncFd;
 use crate::time;
 
@@ -86,10 +82,7 @@ impl UnixListener {
 /// A connected UNIX socket.
 ///
 /// Fds that the peer sends along are closed unseen.
-#[derive(Debug)]
-pub struct UnixStream {
-    socket: Socket<net::UnixStream>,
-}
+pub type UnixStream = Stream<net::UnixStream>;
 
 impl UnixStream {
     /// Connects to the socket at `path`.
@@ -140,132 +133,12 @@ impl UnixStream {
     /// Outside any executor.
     pub fn from_std(stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { socket: Socket::new(stream)? })
-    }
-
-    /// Ends the watch and returns the socket, still in non-blocking mode.
-    #[must_use = "dropping the socket closes it"]
-    pub fn into_std(self) -> net::UnixStream {
-        self.socket.into_inner()
-    }
-
-    /// Returns the standard library's socket, for its options and addresses.
-    pub fn get_ref(&self) -> &net::UnixStream {
-        self.socket.get_ref()
-    }
-
-    /// Ends one direction of the connection, or both.
-    ///
-    /// # Errors
-    ///
-    /// As [`std::os::unix::net::UnixStream::shutdown`], but a connection that has ended is no error.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.shutdown(how)
-    }
-
-    /// Waits until the peer has closed the connection for both directions, or it has failed.
-    #[allow(dead_code, reason = "used by the `qmp` feature")]
-    pub(crate) fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_hang_up(cx)
+        Stream::new(stream)
     }
 }
 
 impl AsFd for UnixListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl AsFd for UnixStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.get_ref().as_fd()
-    }
-}
-
-impl AsyncRead for &UnixStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read(cx, &mut [IoSliceMut::new(buffer)])
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_read(cx, buffers)
-    }
-}
-
-impl AsyncWrite for &UnixStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, &[IoSlice::new(buffer)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_write(cx, buffers)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_close()
-    }
-}
-
-impl AsyncRead for UnixStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read(cx, buffer)
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_read_vectored(cx, buffers)
-    }
-}
-
-impl AsyncWrite for UnixStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write(cx, buffer)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &*self).poll_write_vectored(cx, buffers)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_close(cx)
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::RunQueue;
 use crate::home::{Doorbell, Home, close_pool};
 use crate::task::{Header, Polled, Running, TaskRef, spawn};
+use crate::task_table::TaskTable;
 
 struct Silent;
 
@@ -17,13 +18,17 @@ impl Doorbell for Silent {
 /// Tasks that are run to their end when this is dropped.
 struct Tasks {
     home: Arc<Home>,
+    _table: Arc<TaskTable>,
     tasks: Vec<TaskRef>,
 }
 
 fn tasks(count: u32) -> Tasks {
     let home: Arc<Home> = Home::new(Box::new(Silent));
-    let tasks = (0..count).map(|key| spawn(&home, key, ready(())).0).collect();
-    Tasks { home, tasks }
+    let table = TaskTable::new();
+    // Nobody looks at their place.
+    let place = table.vacant();
+    let tasks = (0..count).map(|_| spawn(&home, place, ready(())).0).collect();
+    Tasks { home, _table: table, tasks }
 }
 
 impl Drop for Tasks {
@@ -45,9 +50,9 @@ fn push(queue: &RunQueue, task: &TaskRef) {
     unsafe { queue.push(task.as_header()) };
 }
 
-fn pop(queue: &RunQueue, tasks: &Tasks) -> Option<u32> {
+fn pop(queue: &RunQueue, tasks: &Tasks) -> Option<usize> {
     let header: NonNull<Header> = queue.pop()?;
-    tasks.tasks.iter().find(|task| task.as_header() == header).map(TaskRef::key)
+    tasks.tasks.iter().position(|task| task.as_header() == header)
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::alloc::Layout;
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -15,15 +15,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::join::{JoinError, JoinHandle, join_handle};
+use super::joiner::{Joiner, JoinerSlot};
 use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
-use crate::home::{self, Home};
+use crate::home::{self, Block, Home};
 use crate::inbox::{Node, NodeVTable, Pushed};
+use crate::sync::Cell;
+use crate::task_table::Place;
 
-/// What a task is to those who do not know its future's type: one cache line.
+/// What a task is to those who do not know its future's type.
 #[repr(C)]
 pub(crate) struct Header {
     /// The link in the inbox, and the vtable.
@@ -33,12 +35,10 @@ pub(crate) struct Header {
     /// The executor it belongs to. The cell's memory counts as a reference on it.
     home: NonNull<Home>,
     pub(super) state: State,
-    /// The task's place in the table. Written once, before anybody else knows the task.
-    pub(super) key: u32,
-    /// How often it was polled. Written at home, read by everybody: a statistic.
-    pub(super) polls: AtomicU32,
+    /// The task's place in the table. Home, until the task is complete.
+    pub(super) place: Place,
     /// Who waits for the result. Home, until the last reference frees it.
-    pub(super) join_waker: UnsafeCell<Option<Waker>>,
+    pub(super) joiner: JoinerSlot,
 }
 
 /// The functions that know the future's type.
@@ -46,7 +46,7 @@ pub(crate) struct Header {
 pub(super) struct VTable {
     /// First, so that a pointer to it is a pointer to the whole, [header-first].
     node: NodeVTable,
-    layout: Layout,
+    block: Block,
     /// The stage's place in the cell: that of the output, too.
     pub(super) stage: usize,
     pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Polled,
@@ -92,20 +92,19 @@ union Stage<F: Future> {
 /// On any other thread than home.
 pub(crate) fn spawn<F: Future + 'static>(
     home: &Arc<Home>,
-    key: u32,
+    place: Place,
     future: F,
 ) -> (TaskRef, JoinHandle<F::Output>) {
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
-    let cell = home::allocate(home, Layout::new::<TaskCell<F>>()).cast::<TaskCell<F>>();
+    let cell = home::allocate(home, VTables::<F>::BLOCK).cast::<TaskCell<F>>();
     let header = Header {
         // SAFETY: a promoted constant is static.
         node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
         queue_next: Cell::new(ptr::null_mut()),
         home: NonNull::from(&**home),
         state: State::new(),
-        key,
-        polls: AtomicU32::new(0),
-        join_waker: UnsafeCell::new(None),
+        place,
+        joiner: JoinerSlot::new(),
     };
     let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
     // SAFETY: the block is unused and was allocated for this type.
@@ -120,9 +119,11 @@ pub(crate) fn spawn<F: Future + 'static>(
 struct VTables<F>(PhantomData<F>);
 
 impl<F: Future + 'static> VTables<F> {
+    const BLOCK: Block = Block::of(Layout::new::<TaskCell<F>>());
+
     const TASK: VTable = VTable {
         node: NodeVTable { run: serve_post, discard: discard_post },
-        layout: Layout::new::<TaskCell<F>>(),
+        block: Self::BLOCK,
         stage: mem::offset_of!(TaskCell<F>, stage),
         poll: Self::poll,
         drop_future: Self::drop_future,
@@ -231,12 +232,14 @@ impl TaskRef {
     /// # Safety
     ///
     /// `raw` came from `into_raw`, and its reference is the caller's, [waker-is-ref].
-    pub(super) unsafe fn from_raw(raw: *const ()) -> TaskRef {
+    #[inline]
+    pub(crate) unsafe fn from_raw(raw: *const ()) -> TaskRef {
         // SAFETY: `into_raw` gave a pointer that is not null.
         TaskRef { header: unsafe { NonNull::new_unchecked(raw.cast_mut()) }.cast() }
     }
 
-    pub(super) fn into_raw(self) -> *const () {
+    #[inline]
+    pub(crate) fn into_raw(self) -> *const () {
         ManuallyDrop::new(self).header.as_ptr().cast()
     }
 
@@ -256,15 +259,6 @@ impl TaskRef {
 
     fn vtable(&self) -> &'static VTable {
         vtable(self.header())
-    }
-
-    pub(crate) fn key(&self) -> u32 {
-        self.header().key
-    }
-
-    /// How often it was polled. Any thread.
-    pub(crate) fn polls(&self) -> u32 {
-        self.header().polls.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -335,14 +329,10 @@ impl TaskRef {
     ///
     /// A waker's clone is foreign code, which may run this very executor: the task can be complete
     /// afterwards.
-    pub(super) fn set_join_waker(&self, waker: &Waker) {
-        let slot = self.header().join_waker.get();
-        // SAFETY: [home-thread]: only this thread uses it, and comparing runs no foreign code.
-        let known = unsafe { &*slot }.as_ref().is_some_and(|known| known.will_wake(waker));
-        if !known {
-            let waker = waker.clone();
-            // SAFETY: [home-thread]; the borrow ends before the replaced waker is dropped.
-            let replaced = unsafe { &mut *slot }.replace(waker);
+    pub(super) fn set_joiner(&self, waker: &Waker) {
+        let slot = &self.header().joiner;
+        if !slot.is(waker) {
+            let replaced = slot.replace(Joiner::from(waker));
             drop(replaced);
         }
     }
@@ -397,7 +387,7 @@ impl Drop for TaskRef {
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskRef").field("key", &self.key()).field("polls", &self.polls()).finish()
+        f.debug_struct("TaskRef").field("header", &self.header).finish()
     }
 }
 
@@ -433,13 +423,15 @@ pub(super) fn enqueue(header: NonNull<Header>) {
 pub(super) unsafe fn free(header: NonNull<Header>) {
     // SAFETY: alive until the end of this function.
     let shared = unsafe { header.as_ref() };
-    let (home, layout) = (shared.home, vtable(shared).layout);
-    // SAFETY: nobody else can reach it any more.
-    let waker = unsafe { &mut *shared.join_waker.get() }.take();
+    let (home, block) = (shared.home, vtable(shared).block);
+    let joiner = shared.joiner.take();
+    #[cfg(aio_loom)]
+    // SAFETY: as for this function.
+    unsafe { &mut *header.as_ptr() }.state.retire();
     // SAFETY: allocated by `spawn` for this home and layout; the stage is empty, since the result is
     // taken or dropped before the handle's reference goes, and so is the waker's slot now.
-    unsafe { home::free(home, header.cast(), layout) };
-    drop(waker);
+    unsafe { home::free(home, header.cast(), block) };
+    drop(joiner);
 }
 
 /// Drops a result that nobody asked for: the output, or the error, which is returned. Home.

@@ -94,7 +94,7 @@ impl<T> Future for JoinHandle<T> {
     /// If it is polled again after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.task.state().is_complete() {
-            self.task.set_join_waker(cx.waker());
+            self.task.set_joiner(cx.waker());
         }
         if !self.task.state().is_complete() {
             return Poll::Pending;

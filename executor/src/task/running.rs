@@ -7,15 +7,15 @@ use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::thread;
 
 use super::JoinError;
 use super::cell::{Header, Polled, TaskRef, discard_result, enqueue, free, vtable};
 use super::state::{AfterDrop, AfterStart, AfterWake, Outcome};
-use super::{wake_without_panic, waker};
+use super::waker;
 use crate::home::Home;
+use crate::task_table::Place;
 
 /// The right to the future of a task that left the run queue, [running-is-lock].
 ///
@@ -40,8 +40,9 @@ impl Running {
         unsafe { self.header.as_ref() }
     }
 
-    pub(crate) fn key(&self) -> u32 {
-        self.header().key
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        self.header().place
     }
 
     pub(crate) fn has_join(&self) -> bool {
@@ -52,9 +53,6 @@ impl Running {
     #[inline]
     pub(crate) fn poll(&self) -> Polled {
         let header = self.header();
-        let polls = header.polls.load(Ordering::Relaxed);
-        // Not a read-modify-write: only this thread writes.
-        header.polls.store(polls.wrapping_add(1), Ordering::Relaxed);
         let waker = waker::borrowed(self.header.as_ptr().cast());
         let mut cx = Context::from_waker(&waker);
         // SAFETY: [running-is-lock], and a task that is not complete holds its future.
@@ -112,14 +110,13 @@ impl Running {
     pub(crate) fn finish(self, table: TaskRef) {
         debug_assert!(table.header == self.header, "the table's entry is this task's");
         let table = ManuallyDrop::new(table);
-        // SAFETY: [home-thread]; the borrow ends before anything else runs.
-        let joiner = unsafe { &mut *table.header().join_waker.get() }.take();
+        let joiner = table.header().joiner.take();
         if table.state().merge() == AfterDrop::Free {
             // SAFETY: `merge` gave up the table's reference, and it was the last, [last-ref-frees].
             unsafe { free(self.header) };
         }
         if let Some(joiner) = joiner {
-            wake_without_panic(joiner);
+            joiner.wake();
         }
     }
 }

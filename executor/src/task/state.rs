@@ -14,8 +14,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::Cell;
+use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// In the run queue. Set by `wake`, `cancel` and `finish_poll`, cleared by `start_poll`; never set
 /// together with `RUNNING` or `COMPLETE`, so a task on the stack is in no queue.
@@ -37,8 +37,10 @@ const RESULT: u32 = 1 << 6;
 const MERGED: u32 = 1 << 7;
 /// The result in the stage is an error. Set by `complete`, meaningful while `RESULT` is set.
 const ERROR: u32 = 1 << 8;
+/// The task is complete and the `JoinHandle`'s reference is the only one. Set by `merge`, never cleared.
+const SOLE: u32 = 1 << 9;
 
-const LOCAL_SHIFT: u32 = 9;
+const LOCAL_SHIFT: u32 = 10;
 /// One reference in the local word.
 const LOCAL_REF: u32 = 1 << LOCAL_SHIFT;
 /// The local share is folded into the remote word before it leaves this range.
@@ -230,6 +232,7 @@ impl State {
     /// Counts a new reference. Home.
     #[inline]
     pub(crate) fn add_local_ref(&self) {
+        debug_assert!(!self.has(SOLE), "the handle is alone, and makes no copies");
         if self.has(MERGED) {
             self.add_remote_ref();
         } else {
@@ -240,8 +243,8 @@ impl State {
     /// Gives up a reference. Home.
     #[inline]
     pub(crate) fn drop_local_ref(&self) -> AfterDrop {
-        if self.has(MERGED) {
-            return self.drop_remote_ref();
+        if self.has(MERGED | SOLE) {
+            return if self.has(SOLE) { AfterDrop::Free } else { self.drop_remote_ref() };
         }
         // No look at the sum: the task table holds a reference until `merge`.
         self.add_to_local_share(LOCAL_REF.wrapping_neg());
@@ -277,14 +280,41 @@ impl State {
 
     /// Ends the split of the count when the task is complete, giving up one reference (the task
     /// table's) on the way. Home, once.
+    ///
+    /// Most tasks never leave their thread, and end without an atomic read-modify-write.
     pub(crate) fn merge(&self) -> AfterDrop {
-        debug_assert!(self.has(COMPLETE) && !self.has(MERGED), "merged once, after completion");
-        self.fold();
-        self.set(MERGED);
-        // Release: pairs with the Acquire in `drop_remote_ref`; what the home thread did to the
-        // cell happens before whoever frees it. Cannot carry: the bit is clear.
-        self.remote.fetch_add(ALL_HERE, Ordering::AcqRel);
-        self.drop_remote_ref()
+        debug_assert!(
+            self.has(COMPLETE) && !self.has(MERGED | SOLE),
+            "merged once, after completion"
+        );
+        let rest = self.local_share() - 1;
+        // Acquire: pairs with the Release of the droppers, as there.
+        if rest <= 1 && self.remote.load(Ordering::Acquire) == 0 {
+            // The sum is `rest`. A reference that another thread owned and gave back made all it did to
+            // the remote word visible here, so that an old 0 cannot hide a clone.
+            if rest == 0 {
+                return AfterDrop::Free;
+            }
+            if self.has(JOIN) {
+                self.set(SOLE);
+                return AfterDrop::Alive;
+            }
+        }
+        self.merge_shares(rest)
+    }
+
+    fn merge_shares(&self, rest: i32) -> AfterDrop {
+        self.local.set((self.local.get() & (LOCAL_REF - 1)) | MERGED);
+        let moved = (rest as u32) << REMOTE_SHIFT;
+        // Release: pairs with the Acquire in `drop_remote_ref`; what the home thread did to the cell
+        // happens before whoever frees it. Acquire: for this thread, if it frees. The flag cannot carry,
+        // since the bit is clear.
+        let before = self.remote.fetch_add(moved.wrapping_add(ALL_HERE), Ordering::AcqRel);
+        let share = remote_share(before);
+        if share >= REMOTE_LIMIT {
+            too_many_references();
+        }
+        if share + rest == 0 { AfterDrop::Free } else { AfterDrop::Alive }
     }
 
     /// Counts a new reference. Any thread.
@@ -361,6 +391,12 @@ impl State {
         // Pairs with the fence in `post`.
         fence(Ordering::SeqCst);
         Posted { wake: before & POST_WAKE != 0, cancel: before & POST_CANCEL != 0 }
+    }
+
+    /// Fails the model if somebody used the state, and not before this.
+    #[cfg(aio_loom)]
+    pub(super) fn retire(&mut self) {
+        self.remote.with_mut(|_| ());
     }
 }
 

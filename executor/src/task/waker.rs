@@ -34,6 +34,14 @@ pub(super) fn borrowed(header: *const ()) -> Borrowed {
     Borrowed(ManuallyDrop::new(unsafe { Waker::new(header, &VTABLE) }))
 }
 
+/// The task behind a waker, if it is one of ours. The reference stays the waker's.
+#[inline]
+pub(super) fn task_of(waker: &Waker) -> Option<ManuallyDrop<TaskRef>> {
+    // SAFETY: [waker-is-ref]: the vtable says that the data are ours; the waker is borrowed by the caller,
+    // who uses the answer no longer than it.
+    std::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| unsafe { peek(waker.data()) })
+}
+
 /// The waker's reference, for as long as the caller does not give it up.
 ///
 /// # Safety

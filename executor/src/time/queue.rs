@@ -19,12 +19,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
 use crate::clock::Clock;
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::wake_without_panic;
 
 mod heap;

@@ -12,12 +12,20 @@ fn idle() -> State {
     state
 }
 
-/// A task that has completed and has left the table; the handle's reference is left.
-fn merged() -> State {
-    let state = State::new();
+/// Completes a task and takes it out of the table, with one reference more than the handle's.
+fn complete(state: &State) {
+    state.add_local_ref();
     assert_eq!(state.start_poll(), AfterStart::Poll);
     state.complete(Outcome::Output);
     assert_eq!(state.merge(), AfterDrop::Alive);
+}
+
+/// A task that has completed and has left the table; one reference, a waker's, is left.
+fn merged() -> State {
+    let state = State::new();
+    complete(&state);
+    state.drop_join();
+    assert_eq!(state.drop_local_ref(), AfterDrop::Alive, "the handle's");
     state
 }
 
@@ -104,6 +112,32 @@ fn the_last_reference_after_the_merge_frees_wherever_it_is_dropped() {
 }
 
 #[test]
+fn a_handle_that_is_alone_with_its_task_frees_it() {
+    let state = State::new();
+    assert_eq!(state.start_poll(), AfterStart::Poll);
+    state.complete(Outcome::Output);
+    assert_eq!(state.merge(), AfterDrop::Alive);
+    assert_eq!(state.take_result(), Some(Outcome::Output));
+    state.drop_join();
+    assert_eq!(state.drop_local_ref(), AfterDrop::Free);
+}
+
+#[test]
+fn a_waker_that_is_alone_with_its_task_frees_it_wherever_it_is_dropped() {
+    for elsewhere in [false, true] {
+        let state = State::new();
+        state.add_local_ref();
+        state.drop_join();
+        assert_eq!(state.drop_local_ref(), AfterDrop::Alive, "the handle's");
+        assert_eq!(state.start_poll(), AfterStart::Poll);
+        state.complete(Outcome::Output);
+        assert_eq!(state.merge(), AfterDrop::Alive);
+        let dropped = if elsewhere { state.drop_remote_ref() } else { state.drop_local_ref() };
+        assert_eq!(dropped, AfterDrop::Free);
+    }
+}
+
+#[test]
 fn the_merge_itself_frees_when_no_handle_is_left() {
     let state = State::new();
     state.drop_join();
@@ -117,13 +151,8 @@ fn the_merge_itself_frees_when_no_handle_is_left() {
 fn references_may_be_counted_on_one_side_and_dropped_on_the_other() {
     for merge_first in [false, true] {
         let state = State::new();
-        let complete = || {
-            assert_eq!(state.start_poll(), AfterStart::Poll);
-            state.complete(Outcome::Output);
-            assert_eq!(state.merge(), AfterDrop::Alive);
-        };
         if merge_first {
-            complete();
+            complete(&state);
         }
         for _ in 0..5 {
             state.add_local_ref();
@@ -134,8 +163,9 @@ fn references_may_be_counted_on_one_side_and_dropped_on_the_other() {
             assert_eq!(state.drop_local_ref(), AfterDrop::Alive);
         }
         if !merge_first {
-            complete();
+            complete(&state);
         }
+        assert_eq!(state.drop_local_ref(), AfterDrop::Alive);
         assert_eq!(state.drop_local_ref(), AfterDrop::Free, "the handle's was left");
     }
 }

@@ -1,0 +1,156 @@
+//! Tests of the table with tasks that are never polled, and of readers beside the writer.
+
+use std::future::pending;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::{FIRST_CHUNK, LARGEST_CHUNK, Place, TaskTable};
+use crate::home::{Doorbell, Home, close_pool};
+use crate::task::{JoinHandle, Running, TaskLabel, spawn};
+
+struct Silent;
+
+impl Doorbell for Silent {
+    fn ring(&self) {}
+}
+
+/// A table and the home of its tasks.
+struct Fixture {
+    home: Arc<Home>,
+    table: Arc<TaskTable>,
+    next_id: u64,
+}
+
+type Handle = JoinHandle<()>;
+
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture { home: Home::new(Box::new(Silent)), table: TaskTable::new(), next_id: 1 }
+    }
+
+    fn enter(&mut self, name: Option<&str>) -> (u64, Place, Handle) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let place = self.table.vacant();
+        let (task, handle) = spawn(&self.home, place, pending::<()>());
+        task.enqueue_first();
+        let label = TaskLabel { id, name: name.map(Arc::from), spawned_at: Location::caller() };
+        self.table.enter(place, label, task);
+        (id, place, handle)
+    }
+
+    /// Ends the task that was entered first, as an executor does that cancels it.
+    fn end_first(&self) {
+        let (running, _cancelled) = Running::next(&self.home).expect("there is one");
+        running.drop_future().expect("it does not panic");
+        running.fail(crate::task::JoinError::cancelled());
+        let task = self.table.remove(running.place());
+        running.finish(task);
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.table.rows().iter().map(|row| row.label.id).collect()
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        while !self.home.queue().is_empty() {
+            self.end_first();
+        }
+        close_pool(&self.home);
+    }
+}
+
+#[test]
+fn tasks_are_listed_until_they_are_removed() {
+    let mut fixture = Fixture::new();
+    let (first, place, _handle) = fixture.enter(Some("one"));
+    let (second, _, _handle) = fixture.enter(None);
+    assert_eq!(fixture.ids(), [first, second]);
+    let label = fixture.table.label(place).expect("it is there");
+    assert_eq!((label.id, label.name.as_deref()), (first, Some("one")));
+    assert!(fixture.table.has(second));
+
+    fixture.end_first();
+
+    assert_eq!(fixture.ids(), [second]);
+    assert!(!fixture.table.has(first));
+    assert!(fixture.table.names().is_empty(), "the name went with the task");
+}
+
+#[test]
+fn places_are_used_again_and_chunks_grow_to_a_bound() {
+    let mut fixture = Fixture::new();
+    let count = 4 * LARGEST_CHUNK;
+    let handles: Vec<_> = (0..count).map(|_| fixture.enter(None).2).collect();
+    assert_eq!(fixture.ids().len(), count);
+    let slots = fixture.table.slots().count();
+    assert!(slots >= count && slots <= count + LARGEST_CHUNK, "{slots}");
+    assert_eq!(slots % FIRST_CHUNK, 0);
+    (0..count).for_each(|_| fixture.end_first());
+    drop(handles);
+    assert!(fixture.ids().is_empty());
+    let _again: Vec<_> = (0..count).map(|_| fixture.enter(None).2).collect();
+    assert_eq!(fixture.table.slots().count(), slots, "no place was lost");
+}
+
+#[test]
+fn polls_are_counted_from_zero_at_each_place() {
+    let mut fixture = Fixture::new();
+    for polls in [3, 1] {
+        let (_, place, _handle) = fixture.enter(None);
+        (0..polls).for_each(|_| fixture.table.count_poll(place));
+        assert_eq!(fixture.table.rows()[0].polls, polls);
+        fixture.end_first();
+    }
+}
+
+#[test]
+fn the_references_on_all_tasks_or_on_one() {
+    let mut fixture = Fixture::new();
+    let (first, _, _handle) = fixture.enter(None);
+    let (_, _, _handle) = fixture.enter(None);
+    assert_eq!(fixture.table.tasks(None).len(), 2);
+    assert_eq!(fixture.table.tasks(Some(first)).len(), 1);
+    assert_eq!(fixture.table.tasks(Some(999)).len(), 0);
+}
+
+#[test]
+fn a_reader_on_another_thread_never_sees_one_tasks_name_with_anothers_id() {
+    let mut fixture = Fixture::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (table, stop) = (Arc::clone(&fixture.table), Arc::clone(&stop));
+        thread::spawn(move || {
+            let mut seen = 0;
+            while !stop.load(Ordering::Relaxed) || seen == 0 {
+                for row in table.rows() {
+                    // Odd ids have names; the name can be gone when the reader asks for it.
+                    let name = row.label.name.as_deref();
+                    assert!(name.is_none_or(|name| name == row.label.id.to_string()));
+                    assert!(row.label.id % 2 == 1 || name.is_none());
+                    seen += 1;
+                }
+            }
+            seen
+        })
+    };
+    let mut handles = std::collections::VecDeque::new();
+    let mut rounds = 0;
+    while rounds < 20_000 || !reader.is_finished() {
+        let name = (fixture.next_id % 2 == 1).then(|| fixture.next_id.to_string());
+        handles.push_back(fixture.enter(name.as_deref()).2);
+        if handles.len() > 3 {
+            fixture.end_first();
+            handles.pop_front();
+        }
+        rounds += 1;
+        if rounds == 20_000 {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
+    assert!(reader.join().expect("the reader found no fault") > 0);
+}
