@@ -50,35 +50,6 @@ fn negative_parameters_are_refused_with_an_error() {
 }
 
 #[test]
-fn a_notification_between_the_last_look_and_the_sleep_is_not_lost() {
-    on_loop(|home| {
-        let (trace, notifier, armed) = (Trace::default(), Notifier::new(), Cell::new(false));
-        let run = || trace.log("bottom half");
-        let bh = home.bh(&run);
-        // Handlers are asked after the loop has worked out how long it may sleep.
-        let ask = || {
-            if armed.take() {
-                bh.schedule();
-            }
-            false
-        };
-        let handler = Handler::default().and_poll(ask, || unreachable!("it is never ready"));
-        home.set_fd(notifier.fd(), &handler);
-        let fire = || trace.log("slept until the timer");
-        let timer = home.timer(QEMU_CLOCK_REALTIME, &fire);
-        timer.arm(now(QEMU_CLOCK_REALTIME) + 2_000_000_000);
-        assert!(!home.poll(false), "what was done so far rang the doorbell");
-
-        armed.set(true);
-        assert!(home.poll(true));
-
-        assert_eq!(trace.take(), ["bottom half"]);
-        home.remove_fd(notifier.fd());
-        bh.delete();
-    });
-}
-
-#[test]
 fn an_event_of_a_removed_descriptor_does_not_reach_a_new_one_of_the_same_number() {
     // Alone, so that nobody else takes the number.
     in_own_process(

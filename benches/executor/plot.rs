@@ -70,7 +70,7 @@ impl Plot {
         let root =
             SVGBackend::new(path, (SIZE.0.try_into()?, SIZE.1.try_into()?)).into_drawing_area();
         root.fill(&WHITE)?;
-        let (xs, ys) = (self.range(|point| point.0), self.range(|point| point.1));
+        let (xs, ys) = (self.range(|point| point.0), decades(&self.range(|point| point.1)));
         let mut chart = ChartBuilder::on(&root)
             .caption(self.title, ("sans-serif", 20))
             .margin(MARGIN)
@@ -108,6 +108,11 @@ impl Plot {
             values.fold((f64::INFINITY, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
         low / 1.2..high * 1.2
     }
+}
+
+/// The powers of ten around a range.
+fn decades(range: &Range<f64>) -> Range<f64> {
+    10_f64.powf(range.start.log10().floor())..10_f64.powf(range.end.log10().ceil())
 }
 
 /// A number with a unit for thousands.

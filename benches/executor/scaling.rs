@@ -1,8 +1,9 @@
 //! How costs grow: the same work with one task, fd or timer, with ten, and so on.
 //!
 //! Draws, into a folder, one plot per kind of work, a line for each who does it: nanoseconds per operation over the
-//! number of tasks, fds or timers that are alive. Each point is the median of a few rounds, as in the table. Whoever
-//! takes longer than a second for a point has the end of its line there.
+//! number of tasks, fds or timers that are alive. Each point is the fastest of a few rounds: a plot is read by eye, and
+//! what else the machine does would be taken for a slope. Whoever takes far too long for a point has the end of its
+//! line there.
 
 use std::fs;
 use std::future::Future;
@@ -25,7 +26,7 @@ use crate::workloads::{ReactorWorkload, TimerWorkload, Workload};
 const MANY: [u32; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
 
 /// Who takes longer for a point does not get another one.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A point is at least so long.
 const POINT: Duration = Duration::from_millis(2);
@@ -102,16 +103,16 @@ fn grow(mut contenders: Vec<Contender>, sizes: &[u32], rounds: usize) -> Vec<Lin
         let calibrated = contenders.into_iter().map(|c| (c.calibrate(size), c));
         let (going_on, ended): (Vec<_>, Vec<_>) = calibrated.partition(|(n, _)| n.is_some());
         lines.extend(ended.into_iter().map(|(_, contender)| contender.line));
-        let mut times = vec![Vec::new(); going_on.len()];
+        let mut fastest = vec![f64::INFINITY; going_on.len()];
         for _ in 0..rounds {
-            for ((n, contender), times) in going_on.iter().zip(&mut times) {
-                times.push(contender.time(size, n.expect("the others have ended")));
+            for ((n, contender), fastest) in going_on.iter().zip(&mut fastest) {
+                let time = contender.time(size, n.expect("the others have ended"));
+                *fastest = fastest.min(time);
             }
         }
         contenders = going_on.into_iter().map(|(_, contender)| contender).collect();
-        for (contender, mut times) in contenders.iter_mut().zip(times) {
-            times.sort_unstable_by(f64::total_cmp);
-            contender.line.push(f64::from(size), times[times.len() / 2]);
+        for (contender, fastest) in contenders.iter_mut().zip(fastest) {
+            contender.line.push(f64::from(size), fastest);
         }
     }
     lines.extend(contenders.into_iter().map(|contender| contender.line));
