@@ -106,7 +106,14 @@ fn the_list_of_commands_has_those_of_qemu_and_ours_once_each() {
         let theirs = names(qemu.first().ok("query-commands", &json!({})));
         let ours = names(qemu.ours().ok("query-commands", &json!({})));
         // QEMU was given one of ours.
-        let extra = ["x-executor-stats", "x-file-checksum", "x-query-tasks", "x-task-cancel"];
+        let extra = [
+            "x-blockdev-checksum",
+            "x-blockdev-compare",
+            "x-executor-stats",
+            "x-file-checksum",
+            "x-query-tasks",
+            "x-task-cancel",
+        ];
         let mut expected = [theirs, extra.map(str::to_owned).to_vec()].concat();
         expected.sort();
         assert_eq!(ours, expected);
