@@ -203,10 +203,19 @@ fn allocate_new(home: &Arc<Home>, layout: Layout) -> NonNull<u8> {
     memory
 }
 
+/// The home as a cell knows it: a pointer to all of the `Arc`, its counts included, which one that was made of a
+/// `&Home` would not be.
+#[inline]
+pub(crate) fn pointer(home: &Arc<Home>) -> NonNull<Home> {
+    // SAFETY: an `Arc` is never null.
+    unsafe { NonNull::new_unchecked(Arc::as_ptr(home).cast_mut()) }
+}
+
 /// Frees a cell's memory. Any thread.
 ///
 /// # Safety
 ///
+/// - `home` came from [`pointer`].
 /// - `memory` came from [`allocate`] for the same home and block, and nobody uses it any more.
 #[inline]
 pub(crate) unsafe fn free(home: NonNull<Home>, memory: NonNull<u8>, block: Block) {

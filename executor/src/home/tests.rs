@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Block, Doorbell, Home, KEEP, allocate, close_pool, free};
+use super::{Block, Doorbell, Home, KEEP, allocate, close_pool, free, pointer};
 use crate::inbox::Job;
 
 #[derive(Clone, Default)]
@@ -28,10 +28,16 @@ fn sized(size: usize) -> Block {
 }
 
 /// Frees what `allocate` gave for this very home and layout.
-fn give_back(home: &Home, memory: NonNull<u8>, block: Block) {
+fn give_back(home: &Arc<Home>, memory: NonNull<u8>, block: Block) {
     // SAFETY: the tests below use each block once, with its own home and layout.
-    unsafe { free(NonNull::from(home), memory, block) }
+    unsafe { free(pointer(home), memory, block) }
 }
+
+/// A home and a block of it, on their way to another thread.
+struct Sent(NonNull<Home>, NonNull<u8>);
+
+// SAFETY: any thread may free a block, and whoever sends one does not use it any more.
+unsafe impl Send for Sent {}
 
 #[test]
 fn only_its_own_thread_is_home() {
@@ -80,15 +86,13 @@ fn a_block_that_is_freed_at_home_is_used_again() {
 #[test]
 fn a_block_keeps_its_home_alive_and_may_be_freed_on_another_thread() {
     let (home, bell) = home();
-    let address = allocate(&home, sized(100)).as_ptr() as usize;
-    let raw = Arc::as_ptr(&home) as usize;
+    let sent = Sent(pointer(&home), allocate(&home, sized(100)));
     drop(home);
     assert_eq!(Arc::strong_count(&bell.0), 2, "the home has the other one");
     thread::spawn(move || {
-        let block = NonNull::new(address as *mut u8).unwrap();
-        let home = NonNull::new(raw as *mut Home).unwrap();
+        let sent = sent;
         // SAFETY: the block is alive, of this home and layout, and counts as a reference on it.
-        unsafe { free(home, block, sized(100)) };
+        unsafe { free(sent.0, sent.1, sized(100)) };
     })
     .join()
     .unwrap();

@@ -74,7 +74,7 @@ fn a_result_reaches_whoever_waits_for_it() {
     });
 }
 
-/// Catches a `drop` that marks the slot as abandoned after it let go of the lock.
+/// Catches a `finish` that forgets a result when it finds the slot abandoned.
 #[test]
 fn a_result_that_nobody_takes_is_dropped_once() {
     model(|| {

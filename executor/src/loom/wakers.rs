@@ -8,6 +8,7 @@ use std::sync::Mutex as Handover;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::task::noop_waker_ref;
+use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -69,8 +70,7 @@ impl Loop {
     }
 }
 
-/// Catches a `post` without its fence, and a `take_post` without its own: the second wake finds the first on its way
-/// and is lost.
+/// Catches a `post` that only reads when it finds its request on the way: the second wake is lost.
 #[test]
 fn a_poll_sees_what_was_written_before_each_wake() {
     model(|| {
@@ -88,6 +88,35 @@ fn a_poll_sees_what_was_written_before_each_wake() {
         for thread in wakers {
             thread.join().expect("wakes");
         }
+        home.close();
+    });
+}
+
+/// Not only atomics: each wake happens before the poll that it leads to, also if it finds another one on its way.
+///
+/// Catches a `post` that only reads then, and one that does not release.
+#[test]
+fn the_second_of_two_wakes_publishes_plain_memory_to_their_poll() {
+    model(|| {
+        let home = Loop::new();
+        let (letter, signals) = (Arc::new(UnsafeCell::new(())), Signals::wanted(2));
+        let (inside, seen) = (Arc::clone(&letter), Arc::clone(&signals));
+        let handle = home.spawn(poll_fn(move |cx| seen.poll(cx).map(|_| inside.with(|_read| ()))));
+        home.run();
+        let (waker, given) = (signals.take_waker(), Arc::clone(&signals));
+        let elsewhere = thread::spawn(move || {
+            given.give();
+            waker.wake_by_ref();
+            letter.with_mut(|_written| ());
+            waker.wake();
+            given.give();
+        });
+        // Relaxed: it orders nothing, but both wakes have been called when it is over.
+        while signals.given.load(Ordering::Relaxed) < 2 {
+            thread::yield_now();
+        }
+        home.run_to_end(handle).expect("not cancelled");
+        elsewhere.join().expect("wakes");
         home.close();
     });
 }

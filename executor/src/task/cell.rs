@@ -101,7 +101,7 @@ pub(crate) fn spawn<F: Future + 'static>(
         // SAFETY: a promoted constant is static.
         node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
         queue_next: Cell::new(ptr::null_mut()),
-        home: NonNull::from(&**home),
+        home: home::pointer(home),
         state: State::new(),
         place,
         joiner: JoinerSlot::new(),

@@ -15,7 +15,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sync::Cell;
-use crate::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicU32, Ordering};
 
 /// In the run queue. Set by `wake`, `cancel` and `finish_poll`, cleared by `start_poll`; never set
 /// together with `RUNNING` or `COMPLETE`, so a task on the stack is in no queue.
@@ -343,23 +343,12 @@ impl State {
     // Requests from other threads.
 
     /// Asks the home thread to wake or cancel the task. Any thread.
-    #[inline]
+    ///
+    /// Always a read-modify-write, also if the same request is on its way: the standard library promises that each
+    /// `wake` happens before the poll that it leads to, also when several of them lead to one.
     pub(crate) fn post(&self, post: Post) -> AfterPost {
         let reason = if post == Post::Wake { POST_WAKE } else { POST_CANCEL };
         let mut before = self.remote.load(Ordering::Relaxed);
-        if before & (POSTED | reason) == POSTED | reason {
-            // The same request is on its way. The fence pairs with the one in `take_post`: either
-            // we see the bits cleared below, or the poll sees what was written before this wake.
-            fence(Ordering::SeqCst);
-            before = self.remote.load(Ordering::Relaxed);
-            if before & (POSTED | reason) == POSTED | reason {
-                return AfterPost::Nothing;
-            }
-        }
-        self.post_slowly(before, reason)
-    }
-
-    fn post_slowly(&self, mut before: u32, reason: u32) -> AfterPost {
         loop {
             if before & ALL_HERE != 0 {
                 return AfterPost::Nothing;
@@ -386,10 +375,8 @@ impl State {
     /// Takes what a post asked for. The caller now owns the reference that `post` counted. Home.
     pub(crate) fn take_post(&self) -> Posted {
         let bits = POSTED | POST_WAKE | POST_CANCEL;
-        // Acquire: pairs with the Release in `post`.
+        // Acquire: pairs with the Release of each `post` since the last time, as they form one chain.
         let before = self.remote.fetch_and(!bits, Ordering::AcqRel);
-        // Pairs with the fence in `post`.
-        fence(Ordering::SeqCst);
         Posted { wake: before & POST_WAKE != 0, cancel: before & POST_CANCEL != 0 }
     }
 

@@ -120,6 +120,7 @@ fn the_references_on_all_tasks_or_on_one() {
 
 #[test]
 fn a_reader_on_another_thread_never_sees_one_tasks_name_with_anothers_id() {
+    const ROUNDS: usize = if cfg!(miri) { 100 } else { 20_000 };
     let mut fixture = Fixture::new();
     let stop = Arc::new(AtomicBool::new(false));
     let reader = {
@@ -140,7 +141,7 @@ fn a_reader_on_another_thread_never_sees_one_tasks_name_with_anothers_id() {
     };
     let mut handles = std::collections::VecDeque::new();
     let mut rounds = 0;
-    while rounds < 20_000 || !reader.is_finished() {
+    while rounds < ROUNDS || !reader.is_finished() {
         let name = (fixture.next_id % 2 == 1).then(|| fixture.next_id.to_string());
         handles.push_back(fixture.enter(name.as_deref()).2);
         if handles.len() > 3 {
@@ -148,7 +149,7 @@ fn a_reader_on_another_thread_never_sees_one_tasks_name_with_anothers_id() {
             handles.pop_front();
         }
         rounds += 1;
-        if rounds == 20_000 {
+        if rounds == ROUNDS {
             stop.store(true, Ordering::Relaxed);
         }
     }

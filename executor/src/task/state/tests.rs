@@ -171,6 +171,7 @@ fn references_may_be_counted_on_one_side_and_dropped_on_the_other() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "millions of steps")]
 fn a_share_that_drifts_far_either_way_is_folded_and_nothing_is_lost() {
     let state = State::new();
     for _ in 0..LOCAL_LIMIT + 10 {
