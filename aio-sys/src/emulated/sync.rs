@@ -3,9 +3,9 @@
 //! `doorbell` and `bottom_half` take these names from here, so that with `--cfg aio_loom` the models in `loom` run
 //! their very code in every interleaving.
 //!
-//! Loom knows `SeqCst` for fences only and takes such an access for `AcqRel`. So here it has a fence on both sides,
-//! which is as strong as the protocol needs: whoever stores one word and loads the other is ordered by the fence in
-//! between. A weaker access gets no fence, and the model fails.
+//! Loom knows `SeqCst` for fences only and takes such an access for `AcqRel`. So here a `SeqCst` load has a fence
+//! before it if the thread's last store was `SeqCst`, too. That is what the protocol asks of the order (each side
+//! stores one word and then loads the other's) and no more: weaken either access, and the fence is gone.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub(super) use atomic::WakeFd;
 
 #[cfg(aio_loom)]
 pub(super) mod atomic {
+    use std::cell::Cell;
     use std::io;
     use std::os::fd::RawFd;
 
@@ -27,14 +28,22 @@ pub(super) mod atomic {
 
     use crate::emulated::os;
 
-    fn ordered<T>(order: Ordering, access: impl FnOnce() -> T) -> T {
-        if order != Ordering::SeqCst {
-            return access();
+    loom::thread_local! {
+        /// Whether this thread's last store was `SeqCst`.
+        static STORED: Cell<bool> = Cell::new(false);
+    }
+
+    fn load<T>(order: Ordering, load: impl FnOnce() -> T) -> T {
+        if order == Ordering::SeqCst && STORED.with(Cell::get) {
+            loom::sync::atomic::fence(Ordering::SeqCst);
         }
-        loom::sync::atomic::fence(Ordering::SeqCst);
-        let answer = access();
-        loom::sync::atomic::fence(Ordering::SeqCst);
-        answer
+        load()
+    }
+
+    fn modify<T>(order: Ordering, modify: impl FnOnce() -> T) -> T {
+        let before = load(order, modify);
+        STORED.with(|stored| stored.set(order == Ordering::SeqCst));
+        before
     }
 
     pub(in super::super) struct AtomicBool(loom::sync::atomic::AtomicBool);
@@ -45,11 +54,11 @@ pub(super) mod atomic {
         }
 
         pub(in super::super) fn load(&self, order: Ordering) -> bool {
-            ordered(order, || self.0.load(order))
+            load(order, || self.0.load(order))
         }
 
         pub(in super::super) fn swap(&self, value: bool, order: Ordering) -> bool {
-            ordered(order, || self.0.swap(value, order))
+            modify(order, || self.0.swap(value, order))
         }
     }
 
@@ -61,23 +70,23 @@ pub(super) mod atomic {
         }
 
         pub(in super::super) fn load(&self, order: Ordering) -> u32 {
-            ordered(order, || self.0.load(order))
+            load(order, || self.0.load(order))
         }
 
         pub(in super::super) fn fetch_add(&self, value: u32, order: Ordering) -> u32 {
-            ordered(order, || self.0.fetch_add(value, order))
+            modify(order, || self.0.fetch_add(value, order))
         }
 
         pub(in super::super) fn fetch_sub(&self, value: u32, order: Ordering) -> u32 {
-            ordered(order, || self.0.fetch_sub(value, order))
+            modify(order, || self.0.fetch_sub(value, order))
         }
 
         pub(in super::super) fn fetch_or(&self, value: u32, order: Ordering) -> u32 {
-            ordered(order, || self.0.fetch_or(value, order))
+            modify(order, || self.0.fetch_or(value, order))
         }
 
         pub(in super::super) fn fetch_and(&self, value: u32, order: Ordering) -> u32 {
-            ordered(order, || self.0.fetch_and(value, order))
+            modify(order, || self.0.fetch_and(value, order))
         }
     }
 

@@ -112,6 +112,7 @@ fn large_and_strictly_aligned_blocks_go_back_to_the_allocator() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of blocks")]
 fn the_pool_keeps_a_bounded_number_of_blocks() {
     let (home, _bell) = home();
     let blocks: Vec<_> = (0..KEEP + 10).map(|_| allocate(&home, sized(32))).collect();

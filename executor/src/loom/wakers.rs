@@ -108,7 +108,7 @@ fn the_second_of_two_wakes_publishes_plain_memory_to_their_poll() {
             given.give();
             waker.wake_by_ref();
             letter.with_mut(|_written| ());
-            waker.wake();
+            waker.wake_by_ref();
             given.give();
         });
         // Relaxed: it orders nothing, but both wakes have been called when it is over.
