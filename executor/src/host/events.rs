@@ -28,6 +28,7 @@ use crate::aio::context::take_error;
 use crate::async_fd::AsyncFd;
 use crate::cx::MainCx;
 use crate::qmp::{Event, EventSink};
+use crate::task_fn::boxed;
 
 thread_local! {
     static FORWARDER: RefCell<Option<Rc<Forwarder>>> = const { RefCell::new(None) };
@@ -51,10 +52,12 @@ impl Loading<'_> {
             .map_err(|error| Refusal::because(format!("no monitor for QEMU's events: {error}")))?;
         let forwarder = Rc::new(Forwarder { stream, unread: RefCell::default(), events });
         FORWARDER.set(Some(Rc::clone(&forwarder)));
-        let forward = async move |_: &MainCx| {
-            // The server goes on without them if the socket breaks.
-            let _broken = forwarder.run().await;
-        };
+        let forward = boxed(move |_: &MainCx| {
+            Box::pin(async move {
+                // The server goes on without them if the socket breaks.
+                let _broken = forwarder.run().await;
+            })
+        });
         self.cx.spawn_named("qmp:events", forward).detach();
         Ok(())
     }
