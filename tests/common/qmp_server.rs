@@ -290,10 +290,15 @@ impl<S: Stream> Client<S> {
 
     /// Waits for a line.
     pub(crate) fn receive(&mut self) -> Value {
+        serde_json::from_str(&self.receive_line()).expect("the server sends JSON")
+    }
+
+    /// Waits for a line, and does not parse it.
+    pub(crate) fn receive_line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("the server answers");
         assert!(line.ends_with("\r\n"), "the line is not complete: {line:?}");
-        serde_json::from_str(&line).expect("the server sends JSON")
+        line
     }
 
     /// Sends a request and waits for a line.

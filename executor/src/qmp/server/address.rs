@@ -26,6 +26,9 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A UNIX socket at this path: `unix:PATH`.
+    ///
+    /// Whoever may connect commands the program, so the file's mode is 0600 from its creation on, also where the
+    /// umask would allow more. Its owner may change it once the server listens.
     Unix(PathBuf),
     /// A TCP socket, as host and port: `tcp:HOST:PORT`. Port 0 lets the kernel choose one.
     ///

@@ -9,12 +9,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::future::Future;
 use std::io;
 use std::net;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net as unix;
 use std::path::{self, Path, PathBuf};
 use std::pin::Pin;
@@ -22,7 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+};
 
 use super::address::Address;
 use super::client::Monitor;
@@ -90,13 +92,27 @@ async fn accept_tcp(socket: net::TcpListener, monitor: Arc<Monitor>) {
 }
 
 fn bind_unix(path: &Path) -> io::Result<unix::UnixListener> {
-    match unix::UnixListener::bind(path) {
+    match bind_private(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             remove_stale(path)?;
-            unix::UnixListener::bind(path)
+            bind_private(path)
         }
         result => result,
     }
+}
+
+/// Makes a socket whose file is its owner's alone.
+///
+/// Whoever may connect commands the program, so the umask has no say, except to take more away. Linux gives the
+/// file the mode that the socket has when it is bound; a mode set on the file afterwards would come too late
+/// for a quick client.
+fn bind_private(path: &Path) -> io::Result<unix::UnixListener> {
+    let socket =
+        File::from(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?);
+    socket.set_permissions(Permissions::from_mode(0o600))?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&socket, Backlog::MAXALLOWABLE)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Removes a socket that nobody listens on.
