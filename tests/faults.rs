@@ -37,7 +37,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
 use nix::unistd::Pid;
 use process::in_own_process;
 use serde_json::json;
-use usage::{cpu_time, resident_kib};
+use usage::{DoneOnDrop, cpu_time, resident_kib};
 
 /// Replies with a quarter of a mebibyte.
 struct Large;
@@ -223,10 +223,10 @@ fn in_a_storm(mut f: impl FnMut()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let storm = scope.spawn(|| storm(&done));
+        let _done = DoneOnDrop(&done);
         while SIGNALS.load(Ordering::Relaxed) < 10_000 && !storm.is_finished() {
             f();
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 

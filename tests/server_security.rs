@@ -26,7 +26,7 @@ use executor::qmp::Address;
 use nix::sys::stat::{Mode, umask};
 use process::in_own_process;
 use serde_json::json;
-use usage::resident_kib;
+use usage::{DoneOnDrop, resident_kib};
 
 fn start() -> TestServer {
     TestServer::start(add_quick_commands)
@@ -52,12 +52,13 @@ fn a_socket_is_its_owners_alone_from_its_creation_on_whatever_the_umask() {
                 seen
             };
             let watcher = scope.spawn(watch);
+            let ending = DoneOnDrop(&done);
             for _ in 0..200 {
                 server.listen(Address::Unix(path.clone())).expect("the path is free");
                 assert_eq!(mode(&path), Some(0o600));
                 fs::remove_file(&path).expect("the server made it");
             }
-            done.store(true, Ordering::Relaxed);
+            drop(ending);
             assert_eq!(watcher.join().expect("it only looks"), [0; 0]);
         });
     });
