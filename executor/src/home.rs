@@ -215,7 +215,7 @@ pub(crate) fn pointer(home: &Arc<Home>) -> NonNull<Home> {
 ///
 /// # Safety
 ///
-/// - `home` came from [`pointer`].
+/// - `home` came from [`pointer()`].
 /// - `memory` came from [`allocate`] for the same home and block, and nobody uses it any more.
 #[inline]
 pub(crate) unsafe fn free(home: NonNull<Home>, memory: NonNull<u8>, block: Block) {
