@@ -94,8 +94,8 @@ fn join(thread: JoinHandle<()>) {
     thread.join().expect("no panics");
 }
 
-/// Catches a load of `notify_me` or of `notified` that is not `SeqCst`, and an `accept` that stores instead of
-/// swapping.
+/// Catches a load of `notify_me` or of `notified` that is not `SeqCst`, a `ring` whose swap is not, and an `accept`
+/// that does not acquire.
 #[test]
 fn aio_poll_sleeps_through_no_ring() {
     model(|| no_ring_is_lost(Sleep::AioPoll));
@@ -177,8 +177,7 @@ impl Counter {
     }
 }
 
-/// Catches an `unlink` that reads the link after it cleared `PENDING`, and an `enqueue` that pushes although
-/// `PENDING` was set.
+/// Catches an `enqueue` that pushes although `PENDING` was set.
 #[test]
 fn a_bottom_half_runs_after_each_schedule_and_sees_what_came_before() {
     model(|| {
@@ -202,7 +201,29 @@ fn a_bottom_half_runs_after_each_schedule_and_sees_what_came_before() {
     });
 }
 
-/// Catches a poll that calls what is deleted, and one that frees it while it is still linked.
+/// Catches an `unlink` that reads the link after it cleared `PENDING`.
+#[test]
+fn a_bottom_half_that_is_scheduled_again_in_its_slice_cuts_nobody_off() {
+    model(|| {
+        let home = Loop::new();
+        let seen = [(); 2].map(|()| Arc::new(Seen::default()));
+        let [last, first] = [home.bottom_half(&seen[0]), home.bottom_half(&seen[1])];
+        last.schedule();
+        first.schedule();
+        let elsewhere = thread::spawn(move || {
+            let first = first;
+            first.schedule();
+        });
+        home.pass();
+        assert_eq!(seen[0].calls.load(Ordering::Relaxed), 1);
+        join(elsewhere);
+        last.delete();
+        first.delete();
+        home.close();
+    });
+}
+
+/// Catches a poll that calls what is deleted.
 #[test]
 fn a_bottom_half_that_is_deleted_elsewhere_is_freed_once_and_not_called_again() {
     model(|| {
@@ -222,7 +243,7 @@ fn a_bottom_half_that_is_deleted_elsewhere_is_freed_once_and_not_called_again() 
     });
 }
 
-/// Catches a list that is taken without acquiring.
+/// Catches a list that is taken without acquiring, and flags that are set without releasing.
 #[test]
 fn one_shots_from_two_threads_run_once_each() {
     model_with(2, || {

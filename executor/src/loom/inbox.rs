@@ -70,7 +70,7 @@ fn rings(pushed: &[Option<Pushed>]) -> usize {
     pushed.iter().filter(|&pushed| *pushed == Some(Pushed::First)).count()
 }
 
-/// Catches `First` from a head that was not empty, and an exchange in `take` that does not acquire.
+/// Catches `First` from a head that was not empty.
 #[test]
 fn the_first_of_each_batch_rings_and_nobody_else() {
     model(|| {
@@ -84,7 +84,8 @@ fn the_first_of_each_batch_rings_and_nobody_else() {
     });
 }
 
-/// Catches a `close` that looks first and stores then, and a `push` that releases nothing.
+/// Catches a `close` that looks first and stores then, a `take` that does not acquire, and a `push` that does not
+/// release.
 #[test]
 fn a_job_is_served_or_discarded_or_refused_whenever_the_inbox_is_closed() {
     model(|| {

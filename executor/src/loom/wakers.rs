@@ -94,7 +94,7 @@ fn a_poll_sees_what_was_written_before_each_wake() {
 
 /// Not only atomics: each wake happens before the poll that it leads to, also if it finds another one on its way.
 ///
-/// Catches a `post` that only reads then, and one that does not release.
+/// Catches a `post` that does not release.
 #[test]
 fn the_second_of_two_wakes_publishes_plain_memory_to_their_poll() {
     model(|| {
@@ -121,7 +121,7 @@ fn the_second_of_two_wakes_publishes_plain_memory_to_their_poll() {
     });
 }
 
-/// Catches a `merge` whose fast path does not acquire, and one that drops the local share.
+/// Catches a `merge` whose fast path does not acquire, and a `drop_remote_ref` that does not release.
 #[test]
 fn the_last_reference_frees_the_cell_whoever_drops_it() {
     model(|| {
@@ -203,7 +203,7 @@ fn a_detached_task_completes_once_and_its_memory_goes_with_the_last_waker() {
     });
 }
 
-/// Catches a `Pushed::Closed` that keeps the reference, and a `close` that forgets what is in the inbox.
+/// Catches a `Pushed::Closed` that keeps the reference, and a post that is discarded without giving its own up.
 #[test]
 fn a_waker_outlives_the_executor() {
     model(|| {

@@ -82,6 +82,7 @@ fn tasks_are_listed_until_they_are_removed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "thousands of tasks")]
 fn places_are_used_again_and_chunks_grow_to_a_bound() {
     let mut fixture = Fixture::new();
     let count = 4 * LARGEST_CHUNK;
