@@ -1,7 +1,7 @@
 //! Models: the real code of tasks, inbox and table under every interleaving that loom finds.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg aio_loom" cargo test --release -p executor --lib loom::
+//! RUSTFLAGS="--cfg aio_loom" cargo test -p executor --no-default-features --lib loom::
 //! ```
 //!
 //! Each model is a program of two or three threads on the code that they have in common. [`model`] runs it once for

@@ -1,7 +1,7 @@
 //! Models: the doorbell and the bottom halves under every interleaving that loom finds.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg aio_loom" cargo test --release -p aio-sys --lib loom::
+//! RUSTFLAGS="--cfg aio_loom" cargo test -p aio-sys --lib loom::
 //! ```
 //!
 //! The code is the real one but for the kernel: [`Loop::pass`] is `poll::poll` with loom's `Notify` for the eventfd,

@@ -57,7 +57,7 @@ loom::thread_local! {
     static ARRIVED: Cell<Option<Option<Traveller>>> = Cell::new(None);
 }
 
-/// Catches a `Home::send` that does not ring, and a future whose next leg is not polled at once.
+/// Catches a `Home::send` that does not ring.
 #[test]
 fn a_future_that_moves_misses_no_wake_up_of_its_old_waker() {
     model(|| {

@@ -30,7 +30,7 @@ impl Wake for Count {
     }
 }
 
-/// Catches a `take_due` that leaves the waker in its slot, and a `cancel` that ignores the generation.
+/// Catches a `fire` that forgets what it took, and a `cancel` that ignores the generation.
 #[test]
 fn a_timer_fires_or_is_cancelled_and_the_next_one_in_its_slot_fires() {
     model(|| {
@@ -51,7 +51,7 @@ fn a_timer_fires_or_is_cancelled_and_the_next_one_in_its_slot_fires() {
     });
 }
 
-/// Catches an `update` that answers before it stores the waker.
+/// Catches an `update` that answers what it saw when it looked first.
 #[test]
 fn a_sleep_that_found_its_timer_pending_is_woken() {
     model(|| {
