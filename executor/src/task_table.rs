@@ -65,7 +65,7 @@ struct Chunk {
 }
 
 // A model reads the whole table, in every order.
-const FIRST_CHUNK: usize = if cfg!(aio_loom) { 1 } else { 64 };
+const FIRST_CHUNK: usize = if cfg!(aio_loom) { 2 } else { 64 };
 /// Chunks double up to this size: what a large table does not use is little, and a chunk is made in
 /// microseconds.
 const LARGEST_CHUNK: usize = 1024;

@@ -115,11 +115,6 @@ struct Loop(*mut AioContext);
 #[derive(Clone, Copy)]
 struct Counter(*mut QEMUBH);
 
-// SAFETY: any thread may schedule and delete; the models free nothing before they have joined their threads.
-unsafe impl Send for Loop {}
-// SAFETY: as above.
-unsafe impl Send for Counter {}
-
 /// What the callbacks see.
 #[derive(Default)]
 struct Seen {
@@ -128,8 +123,11 @@ struct Seen {
     asked_at_last_call: AtomicUsize,
 }
 
+/// # Safety
+///
+/// `seen` is a [`Seen`] that is alive.
 unsafe extern "C" fn see(seen: *mut c_void) {
-    // SAFETY: [opaque-is-callback]: the models give a `Seen` that outlives the loop.
+    // SAFETY: the caller's promise; the models give a `Seen` that outlives the loop.
     let seen = unsafe { &*seen.cast_const().cast::<Seen>() };
     seen.calls.fetch_add(1, Ordering::Relaxed);
     let asked = seen.asked.load(Ordering::Relaxed);
@@ -187,7 +185,6 @@ fn a_bottom_half_runs_after_each_schedule_and_sees_what_came_before() {
             let seen = Arc::clone(&seen);
             thread::spawn(move || {
                 seen.asked.fetch_add(1, Ordering::Relaxed);
-                let bottom_half = bottom_half;
                 bottom_half.schedule();
             })
         });
@@ -211,7 +208,6 @@ fn a_bottom_half_that_is_scheduled_again_in_its_slice_cuts_nobody_off() {
         last.schedule();
         first.schedule();
         let elsewhere = thread::spawn(move || {
-            let first = first;
             first.schedule();
         });
         home.pass();
@@ -230,7 +226,6 @@ fn a_bottom_half_that_is_deleted_elsewhere_is_freed_once_and_not_called_again() 
         let (home, seen) = (Loop::new(), Arc::new(Seen::default()));
         let bottom_half = home.bottom_half(&seen);
         let elsewhere = thread::spawn(move || {
-            let bottom_half = bottom_half;
             bottom_half.schedule();
             bottom_half.delete();
         });
@@ -251,7 +246,6 @@ fn one_shots_from_two_threads_run_once_each() {
         let senders = [(); 2].map(|()| {
             let (home, seen) = (home, Arc::clone(&seen));
             thread::spawn(move || {
-                let home = home;
                 let seen = Arc::as_ptr(&seen).cast_mut().cast();
                 // SAFETY: the context and `seen` outlive the call.
                 unsafe { aio_bh_schedule_oneshot_full(home.0, see, seen, ptr::null()) };

@@ -111,6 +111,7 @@ pub(super) mod atomic {
         }
 
         pub(in super::super) fn write(&self) {
+            self.real.write();
             self.written.notify();
         }
 

@@ -99,8 +99,8 @@ fn a_poll_sees_what_was_written_before_each_wake() {
 fn the_second_of_two_wakes_publishes_plain_memory_to_their_poll() {
     model(|| {
         let home = Loop::new();
-        let (letter, signals) = (Arc::new(UnsafeCell::new(())), Signals::wanted(2));
-        let (inside, seen) = (Arc::clone(&letter), Arc::clone(&signals));
+        let (letter, signals) = (loom::sync::Arc::new(UnsafeCell::new(())), Signals::wanted(2));
+        let (inside, seen) = (letter.clone(), Arc::clone(&signals));
         let handle = home.spawn(poll_fn(move |cx| seen.poll(cx).map(|_| inside.with(|_read| ()))));
         home.run();
         let (waker, given) = (signals.take_waker(), Arc::clone(&signals));
