@@ -183,6 +183,8 @@ pub(super) struct FdMonitor {
     table: Mutex<Table>,
     /// Handlers that only the kernel can ask. Changed under the lock, read without.
     kernel_only: AtomicUsize,
+    /// Whether a pass that does not sleep asks no kernel, if all handlers can be asked from userspace.
+    frugal: AtomicBool,
     /// Handlers that can be asked from userspace. Changed under the lock, read without.
     polled: AtomicUsize,
     /// Handlers that are always ready. Changed under the lock, read without.
@@ -197,6 +199,7 @@ impl FdMonitor {
             epoll,
             table: Mutex::default(),
             kernel_only: AtomicUsize::new(0),
+            frugal: AtomicBool::new(false),
             polled: AtomicUsize::new(0),
             files: AtomicUsize::new(0),
         })
@@ -222,6 +225,18 @@ impl FdMonitor {
     /// Whether there is a handler at all.
     pub(super) fn has_handlers(&self) -> bool {
         self.needs_kernel() || self.has_polled()
+    }
+
+    /// Whether a pass that does not sleep asks the kernel.
+    pub(super) fn asks_awake(&self) -> bool {
+        // Relaxed: it is set before the loop runs.
+        self.needs_kernel() || (self.has_polled() && !self.frugal.load(Ordering::Relaxed))
+    }
+
+    /// Makes passes that do not sleep ask the kernel only about handlers that nobody else can ask.
+    #[cfg(feature = "glib")]
+    pub(super) fn be_frugal(&self) {
+        self.frugal.store(true, Ordering::Relaxed);
     }
 
     /// Whether some handler can be asked from userspace.

@@ -168,7 +168,10 @@ pub unsafe extern "C" fn aio_get_g_source(ctx: *mut AioContext) -> *mut GSource 
     // SAFETY: the functions live for ever, and the size is that of the struct.
     let source = unsafe { glib_sys::g_source_new(functions, size_of::<Source>() as c_uint) };
     // SAFETY: the caller's promise.
-    let fd = unsafe { Context::from_raw(ctx) }.monitor.as_raw_fd();
+    let monitor = &unsafe { Context::from_raw(ctx) }.monitor;
+    // QEMU's context gives up epoll and `io_uring` for `poll` here.
+    monitor.be_frugal();
+    let fd = monitor.as_raw_fd();
     // SAFETY: the source was just made; its context owns the descriptor and lives longer.
     let tag = unsafe { glib_sys::g_source_add_unix_fd(source, fd, G_IO_IN) };
     // SAFETY: the source was just made.

@@ -47,9 +47,10 @@ fn wait(context: &Context, timeout_ns: i64, ready: &mut Ready) {
 }
 
 /// Asks the kernel, if there is something to ask about. (QEMU does so if it watches descriptors with `io_uring`;
-/// with epoll it asks nobody in a pass that does not sleep, unless a handler has no `io_poll`.)
+/// with epoll or `poll`, and so in a context that has a `GSource`, it asks nobody in a pass that does not sleep,
+/// unless a handler has no `io_poll`.)
 fn look(context: &Context, ready: &mut Ready) {
-    if context.monitor.has_handlers() {
+    if context.monitor.asks_awake() {
         // Interrupted or not: whatever is ready now is ready in the next pass too.
         let _ = context.monitor.wait(0, ready);
     }
