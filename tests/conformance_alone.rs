@@ -15,6 +15,7 @@ use std::ptr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use aio::{Handler, Io, Loop, Notifier, Trace, now, on_loop, text, warm_up, with_bql};
 use aio_sys::{
@@ -46,6 +47,39 @@ fn negative_parameters_are_refused_with_an_error() {
         // SAFETY: as above.
         unsafe { aio_sys::error_free(error) };
         assert_eq!(message, "busy-polling parameters cannot be negative");
+    });
+}
+
+#[test]
+fn a_notification_between_the_last_look_and_the_sleep_is_not_lost() {
+    on_loop(|home| {
+        let (trace, notifier, armed) = (Trace::default(), Notifier::new(), Cell::new(false));
+        let run = || trace.log("bottom half");
+        let bh = home.bh(&run);
+        // The last look: the time to poll is over when it returns.
+        let ask = || {
+            if armed.take() {
+                let begin = Instant::now();
+                while begin.elapsed() < Duration::from_millis(5) {}
+                bh.schedule();
+            }
+            false
+        };
+        let handler = Handler::on_read(|| assert!(notifier.clear()))
+            .and_poll(ask, || unreachable!("it is never ready"));
+        home.set_fd(notifier.fd(), &handler);
+        warm_up(home, &notifier);
+        let fire = || trace.log("slept until the timer");
+        let timer = home.timer(QEMU_CLOCK_REALTIME, &fire);
+        timer.arm(now(QEMU_CLOCK_REALTIME) + 2_000_000_000);
+        while home.poll(false) {}
+
+        armed.set(true);
+        assert!(home.poll(true));
+
+        assert_eq!(trace.take(), ["bottom half"]);
+        home.remove_fd(notifier.fd());
+        bh.delete();
     });
 }
 

@@ -36,16 +36,20 @@ fn sleep_a_little(home: Loop) {
 }
 
 fn a_handler_is_not_asked_before_its_first_event(home: Loop) {
-    let (event, asked) = (Notifier::new(), Cell::new(0));
+    let (event, other, asked) = (Notifier::new(), Notifier::new(), Cell::new(0));
     let handler = Handler::on_read(|| assert!(event.clear()))
         .and_poll(|| asked.replace(asked.get() + 1) == u32::MAX, || ());
     home.set_fd(event.fd(), &handler);
-    home.set_poll_max(i64::MAX);
+    // Another one's event makes the loop poll.
+    let busy = Handler::on_read(|| assert!(other.clear())).and_poll(|| false, || ());
+    home.set_fd(other.fd(), &busy);
+    warm_up(home, &other);
 
     sleep_a_little(home);
 
     assert_eq!(asked.get(), 0);
     home.remove_fd(event.fd());
+    home.remove_fd(other.fd());
 }
 
 fn a_loop_that_busy_polls_asks_more_than_once_before_it_sleeps(home: Loop) {

@@ -43,6 +43,10 @@ pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     ("a_turn_in_another_thread_aborts", ENDS),
     ("a_turn_without_the_bql_aborts", ENDS),
     ("negative_parameters_are_refused_with_an_error", "QEMU leaves the check to its callers"),
+    (
+        "a_notification_between_the_last_look_and_the_sleep_is_not_lost",
+        "it knows how long the emulation polls after one event",
+    ),
     ("an_event_of_a_removed_descriptor_does_not_reach_a_new_one_of_the_same_number", NUMBER),
     ("an_event_of_a_closed_descriptor_does_not_reach_a_new_one_of_the_same_number", NUMBER),
     (
