@@ -348,28 +348,15 @@ impl State {
     /// `wake` happens before the poll that it leads to, also when several of them lead to one.
     pub(crate) fn post(&self, post: Post) -> AfterPost {
         let reason = if post == Post::Wake { POST_WAKE } else { POST_CANCEL };
-        let mut before = self.remote.load(Ordering::Relaxed);
-        loop {
-            if before & ALL_HERE != 0 {
-                return AfterPost::Nothing;
-            }
-            let (after, answer) = if before & POSTED != 0 {
-                (before | reason, AfterPost::Nothing)
-            } else {
-                ((before | POSTED | reason).wrapping_add(REMOTE_REF), AfterPost::Push)
-            };
-            // Release: pairs with the Acquire in `take_post`; what led to the wake is seen by the
-            // poll. Acquire: keeps the push after the decision.
-            match self.remote.compare_exchange_weak(
-                before,
-                after,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return answer,
-                Err(now) => before = now,
-            }
+        // Release: pairs with the Acquire in `take_post`; what led to the wake is seen by the poll. Acquire: keeps
+        // the push after the decision. On a task that has gone the bits mean nothing.
+        let before = self.remote.fetch_or(POSTED | reason, Ordering::AcqRel);
+        if before & (ALL_HERE | POSTED) != 0 {
+            return AfterPost::Nothing;
         }
+        // Relaxed: as in `add_remote_ref`; the caller's own reference keeps the task until this one is counted.
+        self.remote.fetch_add(REMOTE_REF, Ordering::Relaxed);
+        AfterPost::Push
     }
 
     /// Takes what a post asked for. The caller now owns the reference that `post` counted. Home.
