@@ -113,7 +113,17 @@ fn command(program: &Path, plugin_arguments: &str, more: &[&str]) -> Command {
 
 /// Starts a QEMU that ends by itself.
 pub(crate) fn run_to_end(program: &Path, plugin_arguments: &str) -> Output {
-    command(program, plugin_arguments, &[]).output().expect("QEMU starts")
+    run_to_end_with(program, plugin_arguments, &[])
+}
+
+/// The same in an environment with more variables.
+pub(crate) fn run_to_end_with(
+    program: &Path,
+    plugin_arguments: &str,
+    variables: &[(&str, &Path)],
+) -> Output {
+    let mut command = command(program, plugin_arguments, &[]);
+    command.envs(variables.iter().copied()).output().expect("QEMU starts")
 }
 
 impl Qemu {

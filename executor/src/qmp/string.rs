@@ -79,7 +79,7 @@ fn push_escape(decoded: &mut String, bytes: &[u8]) -> Result<usize, String> {
     Ok(2)
 }
 
-/// Decodes `\uXXXX` or a pair of them.
+/// Decodes a `\u` with its four digits, or a pair of them.
 fn push_unicode(decoded: &mut String, bytes: &[u8]) -> Result<usize, String> {
     let first = hex(&bytes[2..]);
     let (character, length) = match first {
