@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::thread::{self, ThreadId};
 
-use executor::{BqlCell, IoContext, IoThread, MainCx, Migratable, NoCoroutine, block_on, run_main};
+use executor::{
+    BqlCell, IoContext, IoThread, MainCx, Migratable, NoCoroutine, Probe, block_on, run_main,
+};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 static CELL: BqlCell<u32> = BqlCell::new(0);
@@ -227,17 +229,46 @@ fn a_dropped_handle_cancels_wherever_the_task_is(nc: &mut NoCoroutine) {
     threads.end(nc);
 }
 
+fn a_listing_shows_where_the_task_is(nc: &mut NoCoroutine) {
+    let threads = Threads::start(nc, "listing");
+    let (io0, there) = (threads.io(0), threads.io(0));
+    let main = nc.spawn(async |cx: &MainCx| cx.probe());
+    let main = block_on(nc, async move |_: &MainCx| main.await.unwrap());
+    let (arrived, arrival) = futures_channel_like();
+
+    let line = line!() + 1;
+    let remote = nc.spawn_migratable(async move |m: &mut Migratable| {
+        m.reschedule_to(&io0).await;
+        arrived();
+        pending::<()>().await;
+    });
+    let ids = |probe: &Probe| -> Vec<u64> {
+        let tasks = probe.tasks().into_iter();
+        let mine = tasks.filter(|task| task.label.spawned_at.line() == line);
+        mine.map(|task| task.label.id).collect()
+    };
+    let before = ids(&main);
+    assert_eq!(before.len(), 1);
+    block_on(nc, async move |_: &MainCx| arrival.await);
+
+    assert_eq!(ids(&there.probe().unwrap()), before, "it keeps its id");
+    assert!(ids(&main).is_empty());
+    drop(remote);
+    threads.end(nc);
+}
+
 /// The main loop belongs to one thread, so the cases run one after the other.
 #[test]
 fn migratable_tasks() {
     type Case = fn(&mut NoCoroutine);
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 8] = [
         ("hop", a_task_hops_around_and_is_always_where_it_says),
         ("on_main", on_main_looks_at_the_lock_and_goes_back),
         ("siblings", siblings_ride_along),
         ("revoke", a_wish_that_is_dropped_before_the_poll_ends_is_revoked),
         ("end", the_end_of_the_iothread_cancels_the_task),
         ("panic", a_panic_elsewhere_comes_back),
+        ("listing", a_listing_shows_where_the_task_is),
         ("drop", a_dropped_handle_cancels_wherever_the_task_is),
     ];
     for (name, case) in cases {
