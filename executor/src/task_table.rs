@@ -254,7 +254,7 @@ impl Slot {
         if id == 0 || self.id.load(Ordering::Relaxed) != id {
             return None;
         }
-        // SAFETY: `enter` stored a static location before the id.
+        // SAFETY: [place-in-table]: `enter` stored a static location before the id.
         Some((id, unsafe { &*spawned_at }, polls, named))
     }
 

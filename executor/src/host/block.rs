@@ -273,7 +273,7 @@ impl Reference {
     fn context(&self) -> Context {
         // SAFETY: [blk-ref]; any thread may ask.
         let context = unsafe { aio_sys::host::blk_get_aio_context(self.as_ptr()) };
-        // SAFETY: a user's context is alive.
+        // SAFETY: [blk-ref]: the context of a live user is alive.
         unsafe { Context::from_raw(context) }.expect("a node has a context")
     }
 
@@ -295,7 +295,7 @@ impl Drop for Reference {
         // SAFETY: [blk-ref]: ours, and used no more; the place is right by the type's contract.
         unsafe { aio_sys::host::blk_unref(self.as_ptr()) };
         drop(lock);
-        // SAFETY: begun above.
+        // SAFETY: [blk-ref]: ends what was begun above, in the same place.
         unsafe { aio_sys::host::bdrv_drain_all_end() };
     }
 }

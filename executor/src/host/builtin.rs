@@ -147,7 +147,7 @@ fn enter(job: Job) {
     let job = Box::into_raw(Box::new(job));
     // SAFETY: [opaque-is-box]: the coroutine takes the box.
     let coroutine = unsafe { aio_sys::host::qemu_coroutine_create(run, job.cast()) };
-    // SAFETY: it is new, and this is a bottom half, outside of coroutines.
+    // SAFETY: [co-once]: it is new; this is a bottom half, outside of coroutines.
     unsafe { aio_sys::host::qemu_coroutine_enter(coroutine) };
 }
 
@@ -155,7 +155,7 @@ fn enter(job: Job) {
 extern "C" fn run(opaque: *mut c_void) {
     // SAFETY: [opaque-is-box]: from `enter`, and a coroutine begins once.
     let Job { request, errand } = *unsafe { Box::from_raw(opaque.cast::<Job>()) };
-    // SAFETY: in a coroutine of the main loop, under the lock; the frames above are this one and C's.
+    // SAFETY: [co-frames]: in a coroutine of the main loop, under the lock; the frames above are this one and C's.
     let outcome = unsafe { ask(&request) };
     start_at_home(move || {
         events::drain();

@@ -111,9 +111,9 @@ fn submit(read: Operation) {
     let read = Box::into_raw(Box::new(read));
     // SAFETY: [op-owns-buffer]: a place in the box, which is not C's yet.
     let vector = unsafe { &raw mut (*read).vector };
-    // SAFETY: as above.
+    // SAFETY: [op-owns-buffer]: as above.
     let piece = unsafe { &raw mut (*read).piece };
-    // SAFETY: both stay where they are for as long as the box.
+    // SAFETY: [op-owns-buffer]: both stay where they are for as long as the box.
     unsafe { aio_sys::host::qemu_iovec_init_external(vector, piece, 1) };
     let opaque = read.cast::<c_void>();
     // SAFETY: [blk-ref]: the read has a share of the user; [op-owns-buffer]: the box is C's until `ended`.
