@@ -158,7 +158,7 @@ impl Core {
     }
 
     /// Wakes whoever waits for fds that are ready. Returns how many events there were.
-    fn dispatch_fds(&self) -> usize {
+    pub(super) fn dispatch_fds(&self) -> usize {
         let Some((reactor, _)) = self.reactor.get() else { return 0 };
         let events = reactor.dispatch();
         self.counters.fd_events.add(events as u64);
@@ -174,12 +174,6 @@ impl Core {
         let found = self.dispatch_fds() > 0;
         self.foresight.learn(found);
         found
-    }
-
-    /// Looks at the fds, because the loop may not: in a pass that does not sleep, `aio_poll` up to QEMU 10 asks
-    /// neither the kernel nor a handler, if every handler has an `io_poll`.
-    pub(super) fn look_at_fds(&self) {
-        self.dispatch_fds();
     }
 
     pub(crate) fn new_id(&self) -> u64 {

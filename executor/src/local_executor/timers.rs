@@ -103,8 +103,8 @@ impl Core {
         slot.timer.get_or_init(new).arm_at(deadline);
     }
 
-    /// Fires the timers that are due, if the loop may not: see `look_at_fds`.
-    pub(super) fn look_at_timers(&self) {
+    /// Fires the timers that are due and that the loop knows as file descriptors.
+    pub(super) fn fire_due_timers(&self) {
         for (index, slot) in self.loop_timers().slots.iter().enumerate() {
             let is_fd = slot.timer.get().is_some_and(LoopTimer::is_fd);
             if is_fd && slot.armed_for.get() <= CLOCKS[index].now() {
