@@ -146,3 +146,8 @@ fn a_coroutine_whose_handle_is_dropped_runs_to_its_end_in_peace() {
 fn code_in_a_coroutine_awaits_futures() {
     everywhere("x-selftest-wait-in-coroutine", |sum| assert_eq!(sum, 100));
 }
+
+#[test]
+fn async_code_leaves_through_the_bridges_that_it_has() {
+    everywhere("x-selftest-bridges", |crossed| assert_eq!(crossed, 3));
+}

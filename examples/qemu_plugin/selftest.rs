@@ -27,12 +27,14 @@ use executor::time::{sleep, sleep_on};
 use executor::{IoCx, IoThread, MainCx, NoCoroutine, OobContext, block_on};
 use serde::Deserialize;
 
+mod bridges;
 mod conformance;
 mod ends;
 mod fairness;
 mod guest;
 
 pub(super) fn register(registry: &mut Registry) {
+    bridges::register(registry);
     conformance::register(registry);
     ends::register(registry);
     fairness::register(registry);
