@@ -178,10 +178,13 @@ void timer_del(QEMUTimer *timer);
 static inline void init_clocks(void *notify) { }
 static inline void qemu_init_clocks(void *notify) { }
 
-/* Contexts. The field is there for a test that wants to know which monitor a context has: always the right one. */
+/*
+ * Contexts. The field is there for a test that goes on only with a context that watches with poll(2). A context
+ * becomes one when it has a source: to ask for the monitor gives it one.
+ */
 typedef struct FDMonOps FDMonOps;
 typedef struct AioContext { const FDMonOps *fdmon_ops; } AioContext;
-#define fdmon_poll_ops (*td.ctx->fdmon_ops)
+#define fdmon_poll_ops (*watches_with_poll(td.ctx))
 
 typedef struct QEMUBH QEMUBH;
 typedef struct MemReentrancyGuard MemReentrancyGuard;
@@ -192,6 +195,11 @@ void aio_context_ref(AioContext *ctx);
 void aio_context_unref(AioContext *ctx);
 void aio_context_set_poll_params(AioContext *ctx, int64_t max_ns, int64_t grow, int64_t shrink, Error **errp);
 GSource *aio_get_g_source(AioContext *ctx);
+static inline const FDMonOps *watches_with_poll(AioContext *ctx)
+{
+    g_source_unref(aio_get_g_source(ctx));
+    return ctx->fdmon_ops;
+}
 QEMUBH *aio_bh_new_full(AioContext *ctx, QEMUBHFunc *cb, void *opaque, const char *name, MemReentrancyGuard *guard);
 void aio_bh_schedule_oneshot_full(AioContext *ctx, QEMUBHFunc *cb, void *opaque, const char *name);
 #define aio_bh_new(ctx, cb, opaque) aio_bh_new_full((ctx), (cb), (opaque), to_string(cb), NULL)
