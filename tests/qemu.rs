@@ -17,12 +17,13 @@ use nix::sys::signal::Signal;
 use qemu::{Folder, Qemu, error, run_to_end, with_each_qemu};
 use serde_json::{Value, json};
 
-const EXTENSIONS: [&str; 7] = [
+const EXTENSIONS: [&str; 8] = [
     "x-sleep",
     "x-file-checksum",
     "x-query-tasks",
     "x-task-cancel",
     "x-executor-stats",
+    "x-watchdog",
     "x-blockdev-checksum",
     "x-blockdev-compare",
 ];

@@ -113,6 +113,7 @@ fn the_list_of_commands_has_those_of_qemu_and_ours_once_each() {
             "x-file-checksum",
             "x-query-tasks",
             "x-task-cancel",
+            "x-watchdog",
         ];
         let mut expected = [theirs, extra.map(str::to_owned).to_vec()].concat();
         expected.sort();

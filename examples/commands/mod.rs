@@ -11,10 +11,10 @@
 //! | `iothreads.rs` | `query-iothreads` `object-add` `object-del` | blocking next to async |
 //! | `sleep.rs` | `x-sleep` | waiting without holding anybody up |
 //! | `checksum.rs` | `x-file-checksum` | files, an iothread, progress, cancellation |
-//! | `tasks.rs` | `x-query-tasks` `x-task-cancel` `x-executor-stats` | out of band: works while the main loop hangs |
+//! | `tasks.rs` | `x-query-tasks` `x-task-cancel` `x-executor-stats` `x-watchdog` | out of band: works while the main loop hangs |
 //!
 //! What the commands share is in two places, because two rules apply: [`machine`] is under the Big QEMU
-//! Lock, and [`executors`] is for out-of-band commands, which never have that lock.
+//! Lock, and [`executors`] and [`observers`] are for out-of-band commands, which never have that lock.
 //!
 //! Nothing here knows sockets or sessions. A standalone server serves everything; inside QEMU, which has
 //! the commands without `x-` itself, [`register_extensions`] alone is called, on the same files.
@@ -26,11 +26,12 @@ pub(crate) mod checksum;
 pub(crate) mod executors;
 pub(crate) mod iothreads;
 pub(crate) mod machine;
+pub(crate) mod observers;
 pub(crate) mod query;
+pub(crate) mod tasks;
 
 mod sleep;
 mod status;
-mod tasks;
 
 /// Registers what QEMU has, too: for programs that are not QEMU.
 pub(crate) fn register_machine(registry: &mut Registry, name: Option<String>, events: &EventSink) {

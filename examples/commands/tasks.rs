@@ -1,4 +1,4 @@
-//! Commands that tell what is going on: `x-query-tasks`, `x-task-cancel`, `x-executor-stats`.
+//! Commands that tell what is going on: `x-query-tasks`, `x-task-cancel`, `x-executor-stats`, `x-watchdog`.
 //!
 //! Their mode is `Oob`: with `exec-oob` they run in the monitor's thread, at once, also while the main loop is
 //! stuck; with `execute` they take their turn like any other command. In both cases all they may use is
@@ -6,11 +6,16 @@
 //!
 //! Threads: any.
 
-use executor::OobContext;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use executor::observe::{TaskAccount, TaskState, Times};
 use executor::qmp::{Command, Error, Oob, Registry};
+use executor::{OobContext, TaskInfo};
 use serde::{Deserialize, Serialize};
 
-use super::executors;
+use super::{executors, observers};
 
 /// The task that starts everybody's commands. Without it, nobody could say `quit` any more.
 const DISPATCHER: &str = "qmp:dispatcher";
@@ -19,6 +24,7 @@ pub(super) fn register(registry: &mut Registry) {
     registry.command::<QueryTasks, _>(query_tasks);
     registry.command::<TaskCancel, _>(task_cancel);
     registry.command::<ExecutorStats, _>(executor_stats);
+    registry.command::<SetWatchdog, _>(set_watchdog);
 }
 
 struct QueryTasks;
@@ -42,20 +48,110 @@ struct Task {
     /// How often it was polled.
     polls: u32,
     executor: String,
+    /// What it waits for, as far as it says so; the innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waits_for: Vec<String>,
+    /// Absent if no accounts are kept, or the task was there before.
+    #[serde(flatten)]
+    account: Option<Account>,
+}
+
+/// Times are in microseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Account {
+    state: &'static str,
+    age: u64,
+    /// The task that spawned it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<u64>,
+    /// In all its polls.
+    polled: u64,
+    /// In the longest of them; the one that is going on counts.
+    longest_poll: u64,
+    /// How long ago it was woken; absent if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    woken: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    woken_by: Option<u64>,
 }
 
 fn query_tasks(_: &OobContext, (): ()) -> Result<Vec<Task>, Error> {
+    Ok(tasks())
+}
+
+fn tasks() -> Vec<Task> {
     let mut tasks = Vec::new();
     for (executor, probe) in executors::all() {
-        tasks.extend(probe.tasks().into_iter().map(|task| Task {
+        tasks.extend(probe.tasks().into_iter().map(|task| Task::of(task, &executor)));
+    }
+    tasks
+}
+
+/// Returns the same for people: a line per task.
+pub(crate) fn table() -> String {
+    let tasks = tasks();
+    let mut table = format!("{} tasks\n", tasks.len());
+    for task in tasks {
+        // Writing to a string cannot fail.
+        let _ = writeln!(table, "{task}");
+    }
+    table
+}
+
+impl Task {
+    fn of(task: TaskInfo, executor: &str) -> Self {
+        let account = observers::accounts().and_then(|accounts| accounts.task(task.label.id));
+        Self {
             id: task.label.id,
             name: task.label.name.map(|name| name.to_string()),
             spawned_at: task.label.spawned_at.to_string(),
             polls: task.polls,
-            executor: executor.clone(),
-        }));
+            executor: executor.to_owned(),
+            waits_for: task.waits_for.into_iter().map(Cow::into_owned).collect(),
+            account: account.map(Account::of),
+        }
     }
-    Ok(tasks)
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, spawned_at, polls, executor, .. } = self;
+        write!(f, "{id:>6} {executor:<8}")?;
+        if let Some(Account { state, age, longest_poll, .. }) = &self.account {
+            write!(f, " {state:<8} {age:>10} us old, longest poll {longest_poll:>7} us,")?;
+        }
+        let name = self.name.as_deref().unwrap_or("-");
+        write!(f, " {polls:>6} polls, {name}, {spawned_at}")?;
+        match self.waits_for.as_slice() {
+            [] => Ok(()),
+            waits => write!(f, ", waits for {}", waits.join(" in ")),
+        }
+    }
+}
+
+impl Account {
+    fn of(account: TaskAccount) -> Self {
+        let present = |id: u64| Some(id).filter(|id| *id != 0);
+        let (state, going_on) = match account.state {
+            TaskState::Ready => ("ready", Duration::ZERO),
+            TaskState::Polled(time) => ("polled", time),
+            _ => ("waiting", Duration::ZERO),
+        };
+        Self {
+            state,
+            age: microseconds(account.age),
+            parent: present(account.parent),
+            polled: microseconds(account.polled + going_on),
+            longest_poll: microseconds(account.longest.max(going_on)),
+            woken: account.woken.map(microseconds),
+            woken_by: present(account.woken_by),
+        }
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 struct TaskCancel;
@@ -112,11 +208,39 @@ struct Stats {
     requests: u64,
     timers: u64,
     fd_events: u64,
+    /// Absent if no accounts are kept, or its thread has not run any of it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<Histograms>,
+}
+
+/// How often something took less than 2 ns, less than 4 ns, less than 8 ns, and so on, on the executor's thread.
+#[derive(Serialize)]
+struct Histograms {
+    /// A poll.
+    poll: Vec<u64>,
+    /// A task's time in the run queue.
+    queue: Vec<u64>,
+    /// From a wake to the poll.
+    wake: Vec<u64>,
+    /// A run: as long as nothing else happened in the loop.
+    run: Vec<u64>,
+}
+
+impl Histograms {
+    fn of(times: &Times) -> Self {
+        Self {
+            poll: times.poll.counts(),
+            queue: times.queue.counts(),
+            wake: times.wake.counts(),
+            run: times.run.counts(),
+        }
+    }
 }
 
 fn executor_stats(_: &OobContext, (): ()) -> Result<Vec<Stats>, Error> {
     let row = |(executor, probe): (String, executor::Probe)| {
         let stats = probe.stats();
+        let times = observers::accounts().and_then(|accounts| accounts.times(probe.thread()));
         Stats {
             executor,
             live: stats.live,
@@ -127,7 +251,40 @@ fn executor_stats(_: &OobContext, (): ()) -> Result<Vec<Stats>, Error> {
             requests: stats.requests,
             timers: stats.timers,
             fd_events: stats.fd_events,
+            times: times.map(|times| Histograms::of(&times)),
         }
     };
     Ok(executors::all().into_iter().map(row).collect())
+}
+
+struct SetWatchdog;
+
+impl Command for SetWatchdog {
+    const NAME: &'static str = "x-watchdog";
+    type Mode = Oob;
+    type Args = WatchdogArgs;
+    type Ret = WatchdogState;
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct WatchdogArgs {
+    /// Milliseconds that a poll may take before it is reported; 0 for any time. Absent: nothing changes.
+    limit_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct WatchdogState {
+    limit_ms: u64,
+}
+
+fn set_watchdog(_: &OobContext, args: WatchdogArgs) -> Result<WatchdogState, Error> {
+    if let Some(limit) = args.limit_ms {
+        let limit = Some(Duration::from_millis(limit)).filter(|limit| !limit.is_zero());
+        let failed = |error| Error::generic(format!("Cannot start the watchdog: {error}"));
+        observers::watch(limit).map_err(failed)?;
+    }
+    let limit = observers::limit().unwrap_or_default();
+    Ok(WatchdogState { limit_ms: microseconds(limit) / 1000 })
 }

@@ -21,13 +21,14 @@ pub(crate) struct Arguments {
     nested: bool,
     /// Whether to register the commands of `selftest.rs`, too.
     pub(crate) selftest: bool,
+    /// Whether to keep accounts of tasks from the start.
+    pub(crate) accounts: bool,
     /// Where to write a line per event.
     pub(crate) trace: Option<Target>,
 }
 
 /// The arguments there are, for people.
-const KNOWN: &str =
-    "commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
+const KNOWN: &str = "accounts=on|off, commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
 
 impl Arguments {
     /// Parses `key=value` strings. The error is a sentence.
@@ -36,6 +37,7 @@ impl Arguments {
         for argument in given {
             let (key, value) = argument.split_once('=').unwrap_or((argument, "on"));
             match key {
+                "accounts" => arguments.accounts = switch(key, value)?,
                 "commands" => arguments.commands = Some(list(value)),
                 "nested" => arguments.nested = switch(key, value)?,
                 "qmp" => arguments.qmp.push(address(value)?),

@@ -102,6 +102,9 @@ fn install(given: &[String]) -> Result<(), String> {
 }
 
 fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host::Refusal> {
+    if arguments.accounts {
+        commands::observers::keep_accounts();
+    }
     let trace = arguments.trace.as_ref().map(Trace::open).transpose();
     let trace = trace.map_err(|error| host::Refusal::because(error.to_string()))?;
     if let Some(trace) = &trace {

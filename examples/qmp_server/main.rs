@@ -1,7 +1,7 @@
 //! A QMP server on the executor, and a demonstration of what it is good for.
 //!
 //! With `--qmp`, it serves the commands of `examples/commands` until a client says `quit` or somebody sends
-//! SIGINT or SIGTERM. Then clients get what they have coming, commands that still run are cancelled,
+//! SIGINT or SIGTERM; SIGUSR1 prints the tasks. At the end clients get what they have coming, commands that still run are cancelled,
 //! socket files are removed, and the exit status is 0:
 //!
 //! ```text
@@ -11,9 +11,12 @@
 //! Without, it shows in a few seconds that one client's long command holds up no other client; see
 //! `demo.rs`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use executor::observe::{ChromeTrace, observe};
 use executor::qmp::Address;
 use executor::{MainCx, block_on, run_main};
 
@@ -23,6 +26,7 @@ mod demo;
 mod service;
 mod signals;
 
+use commands::observers;
 use service::Service;
 use signals::Signals;
 
@@ -38,6 +42,12 @@ struct Options {
     /// What query-name says.
     #[arg(long)]
     name: Option<String>,
+    /// Report on stderr what blocks the main loop for longer, with its stack, while it does; 0 for never.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
+    watchdog: u64,
+    /// Write what tasks do into a file for <https://ui.perfetto.dev>.
+    #[arg(long, value_name = "FILE")]
+    trace_file: Option<PathBuf>,
     /// Lay out what is sent for people. Few programs can read that.
     #[arg(long)]
     pretty: bool,
@@ -62,11 +72,26 @@ fn main() -> ExitCode {
 
 async fn serve(cx: &MainCx, options: &Options) -> std::io::Result<ExitCode> {
     let signals = Signals::new()?;
+    let trace = look_on(options)?;
     let service = Service::start(cx, options, |_| ()).await?;
     for address in service.addresses() {
         eprintln!("qmp_server: listening at {address}");
     }
     service.wait_for_the_end(cx, &signals).await;
     service.end(cx).await;
+    trace.map_or(Ok(()), ChromeTrace::flush)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts what shows the inside of the executors. Returns the trace, to be flushed at the end.
+fn look_on(options: &Options) -> std::io::Result<Option<&'static ChromeTrace>> {
+    observers::keep_accounts();
+    let limit = Some(Duration::from_millis(options.watchdog)).filter(|limit| !limit.is_zero());
+    observers::watch(limit)?;
+    signals::print_on_request(commands::tasks::table)?;
+    let Some(path) = &options.trace_file else { return Ok(None) };
+    let failed = |error| std::io::Error::other(format!("{}: {error}", path.display()));
+    let trace: &ChromeTrace = Box::leak(Box::new(ChromeTrace::create(path).map_err(failed)?));
+    observe(trace);
+    Ok(Some(trace))
 }

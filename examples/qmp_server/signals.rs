@@ -1,11 +1,15 @@
-//! The signals that end the program, as something to await.
+//! The signals that the program knows: those that end it, as something to await, and the one that asks what it is
+//! doing.
 //!
 //! Owns a `signalfd`: the signals are blocked in every thread, so they interrupt nothing, and are read
 //! from an fd that the main loop watches like any other.
 //!
+//! `SIGUSR1` is received by a thread of its own, so that it is answered while the main loop is stuck.
+//!
 //! Threads: the main loop's; [`Signals::block`] before there are others.
 
-use std::io;
+use std::io::{self, Write};
+use std::thread;
 
 use executor::async_fd::AsyncFd;
 use nix::sys::signal::{SigSet, Signal};
@@ -19,7 +23,8 @@ pub(super) struct Signals {
 impl Signals {
     /// Keeps the signals from ending the program, in this thread and those it makes from now on.
     pub(super) fn block() -> io::Result<()> {
-        Ok(Self::set().thread_block()?)
+        Self::set().thread_block()?;
+        Ok(request().thread_block()?)
     }
 
     /// Begins to receive the signals, which are [blocked](Self::block).
@@ -42,4 +47,20 @@ impl Signals {
         };
         self.fd.read_with(read).await.expect("reading a signalfd cannot fail");
     }
+}
+
+fn request() -> SigSet {
+    SigSet::from_iter([Signal::SIGUSR1])
+}
+
+/// Prints what `text` returns on stderr at each SIGUSR1, which is [blocked](Signals::block), until the program ends.
+pub(super) fn print_on_request(text: impl Fn() -> String + Send + 'static) -> io::Result<()> {
+    let print = move || {
+        while request().wait().is_ok() {
+            // Nobody to tell.
+            let _ = io::stderr().write_all(text().as_bytes());
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(print)?;
+    Ok(())
 }

@@ -144,6 +144,12 @@ pub(crate) fn task() -> Option<TaskLabel> {
     core()?.table().label(POLL.with(|poll| poll.place.get())?)
 }
 
+/// Its id.
+pub(crate) fn task_id() -> Option<u64> {
+    let place = POLL.try_with(|poll| poll.place.get()).ok()??;
+    Some(core()?.table().id(place))
+}
+
 /// The task that is being polled, for a message.
 pub(crate) fn describe_task() -> String {
     task().map_or_else(|| "the future of a `block_on`".to_owned(), |task| task.to_string())

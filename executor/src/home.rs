@@ -14,6 +14,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use crate::inbox::{Inbox, Job, Pushed};
+use crate::observe::{self, What};
 use crate::run_queue::RunQueue;
 use crate::sync::{alloc, dealloc};
 use crate::thread_id;
@@ -24,6 +25,11 @@ pub(crate) trait Doorbell: Send + Sync {
     fn ring(&self);
 }
 
+/// The doorbell needs ringing for a task that becomes ready at home.
+const IDLE: u8 = 1 << 0;
+/// Observers want to know of it.
+const OBSERVED: u8 = 1 << 1;
+
 /// What an executor shares with its tasks. See the module's documentation.
 pub(crate) struct Home {
     inbox: Inbox,
@@ -32,8 +38,8 @@ pub(crate) struct Home {
     // Home thread only, from here on.
     queue: RunQueue,
     pool: Pool,
-    /// Whether the doorbell needs ringing for a task that becomes ready at home.
-    idle: Cell<bool>,
+    /// Who cares for a task that becomes ready at home: see `IDLE` and `OBSERVED`.
+    attention: Cell<u8>,
 }
 
 // SAFETY: [home-thread]: the run queue, the pool and `idle` are the obstacle; each function that
@@ -52,7 +58,7 @@ impl Home {
             doorbell,
             queue: RunQueue::new(),
             pool: Pool::new(),
-            idle: Cell::new(true),
+            attention: Cell::new(IDLE),
         })
     }
 
@@ -60,6 +66,11 @@ impl Home {
     #[inline]
     pub(crate) fn is_home(&self) -> bool {
         self.thread == thread_id::get()
+    }
+
+    /// The number of the home thread.
+    pub(crate) fn thread(&self) -> u32 {
+        self.thread
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
@@ -72,18 +83,36 @@ impl Home {
         &self.queue
     }
 
-    /// Rings for a task that was queued at home, if nobody is running the queue. Home.
+    /// A task was queued at home: rings if nobody is running the queue, and tells observers. Home.
+    #[inline]
+    pub(crate) fn queued(&self, task: impl FnOnce() -> u64) {
+        let attention = self.attention.get();
+        if attention != 0 {
+            self.ring_if_idle();
+            if attention & OBSERVED != 0 {
+                observe::report(task(), What::Ready);
+            }
+        }
+    }
+
+    /// Rings if nobody is running the queue. Home.
     #[inline]
     pub(crate) fn ring_if_idle(&self) {
-        if self.idle.get() {
-            self.idle.set(false);
+        if self.set_idle(false) {
             self.doorbell.ring();
         }
     }
 
     /// Says whether the queue will be looked at without a ring. Returns what held before. Home.
     pub(crate) fn set_idle(&self, idle: bool) -> bool {
-        self.idle.replace(idle)
+        let before = self.attention.get();
+        self.attention.set(before & !IDLE | if idle { IDLE } else { 0 });
+        before & IDLE != 0
+    }
+
+    /// Reports to observers what is queued from now on. Home.
+    pub(crate) fn set_observed(&self) {
+        self.attention.set(self.attention.get() | OBSERVED);
     }
 
     /// Rings. Any thread.

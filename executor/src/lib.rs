@@ -76,12 +76,14 @@ pub mod host;
 mod in_coroutine;
 mod inbox;
 mod io_context;
+mod label;
 mod local_executor;
 #[cfg(all(test, aio_loom))]
 mod loom;
 mod main_loop;
 mod migrate;
 pub mod net;
+pub mod observe;
 mod probe;
 #[cfg(feature = "qmp")]
 pub mod qmp;
@@ -104,6 +106,7 @@ pub use cx::{Bql, IoCx, MainCx, NoCoroutine, OobContext};
 pub use drop_on_main::DropOnMain;
 pub use in_coroutine::InCoroutine;
 pub use io_context::{IoContext, reschedule_to};
+pub use label::label;
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
 pub use main_loop::{MainHandle, block_on, run_main};
 pub use migrate::{Migratable, OnMain, Reschedule};

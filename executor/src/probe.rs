@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::home::Home;
 use crate::inbox::Job;
+use crate::label;
 use crate::stats::{Counters, Stats};
 use crate::task::{TaskLabel, TaskRef};
 use crate::task_table::TaskTable;
@@ -27,6 +29,8 @@ pub struct TaskInfo {
     pub label: TaskLabel,
     /// How often it was polled.
     pub polls: u32,
+    /// What it waits for, as far as [`label`](crate::label()) has said so; the innermost first.
+    pub waits_for: Vec<Cow<'static, str>>,
 }
 
 impl Probe {
@@ -36,7 +40,11 @@ impl Probe {
 
     /// The live tasks.
     pub fn tasks(&self) -> Vec<TaskInfo> {
-        let info = |row: crate::task_table::Row| TaskInfo { label: row.label, polls: row.polls };
+        let info = |row: crate::task_table::Row| TaskInfo {
+            waits_for: label::of(row.label.id),
+            label: row.label,
+            polls: row.polls,
+        };
         self.table.rows().into_iter().map(info).collect()
     }
 
@@ -53,6 +61,12 @@ impl Probe {
             return true;
         }
         self.home.send(Job::new(cancel)).is_ok()
+    }
+
+    /// The number of the executor's thread, as in [`Event::thread`](crate::observe::Event::thread).
+    #[must_use]
+    pub fn thread(&self) -> u32 {
+        self.home.thread()
     }
 
     /// What the executor has done so far.

@@ -42,6 +42,18 @@ pub(crate) struct TaskTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(NonNull<Slot>);
 
+impl Place {
+    /// The task's id.
+    ///
+    /// # Safety
+    ///
+    /// The table is there.
+    pub(crate) unsafe fn id(self) -> u64 {
+        // SAFETY: [place-in-table]: by this function's contract.
+        unsafe { self.0.as_ref() }.id.load(Ordering::Relaxed)
+    }
+}
+
 /// A place for one task.
 #[derive(Debug)]
 struct Slot {
@@ -171,6 +183,11 @@ impl TaskTable {
         let polls = &self.slot(place).polls;
         // Not a read-modify-write: only this thread writes.
         polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Which task is there. Home, before the task is removed.
+    pub(crate) fn id(&self, place: Place) -> u64 {
+        self.slot(place).id.load(Ordering::Relaxed)
     }
 
     #[inline]

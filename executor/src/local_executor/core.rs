@@ -23,6 +23,7 @@ use crate::async_fd::Reactor;
 use crate::bql::borrows;
 use crate::current;
 use crate::home::{Home, close_pool};
+use crate::observe::{self, What};
 use crate::probe::Probe;
 use crate::stats::Counters;
 use crate::task::{self, JoinHandle, TaskLabel};
@@ -200,6 +201,9 @@ impl Core {
         label: TaskLabel,
         future: F,
     ) -> JoinHandle<F::Output> {
+        if observe::is_on() {
+            observe::report(label.id, What::Spawned { label: &label });
+        }
         let place = self.table.vacant();
         let (task, handle) = task::spawn(&self.home, place, future);
         task.enqueue_first();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::core::Core;
 use crate::bql::borrows::{self, Watch};
 use crate::current;
+use crate::observe::{self, Outcome, What};
 use crate::task::{JoinError, Polled, Running, TaskLabel, abort, report_lost_panic};
 
 impl Core {
@@ -19,7 +20,7 @@ impl Core {
         {
             let _entered = current::enter(self);
             self.counters().slices.add(1);
-            let _run = Run { core: self, was_idle: self.set_running() };
+            let _run = Run { core: self, was_idle: self.set_running(), observed: self.observed() };
             self.run_until_spent();
         }
         self.make_calls();
@@ -57,10 +58,15 @@ impl Core {
     fn run_batch(&self, most: u32) -> u32 {
         borrows::watch(|borrows| {
             current::polling(|polling| {
+                let observed = observe::is_on();
                 for ran in 0..most {
                     let Some((running, cancelled)) = Running::next(self.home()) else { return ran };
                     polling.of(running.place());
-                    self.run_task(running, cancelled, borrows);
+                    if observed {
+                        self.run_observed(running, cancelled, borrows);
+                    } else {
+                        self.run_task(running, cancelled, borrows);
+                    }
                 }
                 most
             })
@@ -92,36 +98,51 @@ impl Core {
         ran
     }
 
+    /// Polls a task, or drops its future if it was cancelled. Returns how it ended, for observers.
     #[inline]
-    fn run_task(&self, running: Running, cancelled: bool, borrows: &Watch<'_>) {
+    fn run_task(&self, running: Running, cancelled: bool, borrows: &Watch<'_>) -> Outcome {
         if cancelled {
-            self.cancel(running);
-            return borrows.begin_again();
+            let outcome = self.cancel(running);
+            borrows.begin_again();
+            return outcome;
         }
         self.table().count_poll(running.place());
         let polled = running.poll();
-        match polled {
+        let outcome = match polled {
             _ if borrows.has_new() => self.fail_for_borrow(running, polled, borrows.before()),
-            Polled::Pending if !self.is_closed() => return running.suspend(),
+            Polled::Pending if !self.is_closed() => {
+                running.suspend();
+                return Outcome::Pending;
+            }
             Polled::Pending => self.cancel(running),
             Polled::Ready => {
                 running.succeed();
                 self.finish(running);
+                Outcome::Completed
             }
             Polled::Panicked(payload) => self.fail(running, *payload),
             Polled::Emptied(payload) => self.fail_without_future(running, *payload),
-        }
+        };
         // Destructors ran; what they leaked is not the next task's.
         borrows.begin_again();
+        outcome
+    }
+
+    /// The same, and tells the observers.
+    #[cold]
+    fn run_observed(&self, running: Running, cancelled: bool, borrows: &Watch<'_>) {
+        let task = self.table().id(running.place());
+        observe::report_poll(task, || self.run_task(running, cancelled, borrows));
     }
 
     /// Drops the future of a cancelled task.
     #[cold]
-    fn cancel(&self, running: Running) {
+    fn cancel(&self, running: Running) -> Outcome {
         match running.drop_future() {
             Ok(()) => {
                 running.fail(JoinError::cancelled());
                 self.finish(running);
+                Outcome::Cancelled
             }
             Err(payload) => self.fail_without_future(running, payload),
         }
@@ -129,17 +150,18 @@ impl Core {
 
     /// Drops the future of a task that panicked. A second panic, of a destructor, is reported.
     #[cold]
-    fn fail(&self, running: Running, payload: Box<dyn Any + Send>) {
+    fn fail(&self, running: Running, payload: Box<dyn Any + Send>) -> Outcome {
         if let Err(second) = running.drop_future() {
             report_lost_panic(&self.label(&running), second);
         }
-        self.fail_without_future(running, payload);
+        self.fail_without_future(running, payload)
     }
 
     #[cold]
-    fn fail_without_future(&self, running: Running, payload: Box<dyn Any + Send>) {
+    fn fail_without_future(&self, running: Running, payload: Box<dyn Any + Send>) -> Outcome {
         running.fail(JoinError::panicked(self.label(&running), payload));
         self.finish(running);
+        Outcome::Panicked
     }
 
     fn label(&self, running: &Running) -> TaskLabel {
@@ -163,7 +185,7 @@ impl Core {
     /// lock QEMU would abort without a word about who did it. The task fails instead, which ends the
     /// borrow.
     #[cold]
-    fn fail_for_borrow(&self, running: Running, polled: Polled, before: borrows::Live) {
+    fn fail_for_borrow(&self, running: Running, polled: Polled, before: borrows::Live) -> Outcome {
         let label = self.label(&running);
         let sites = borrows::describe(before);
         let message = format!("{label} was suspended while a BqlRefCell is borrowed: {sites}");
@@ -177,13 +199,23 @@ impl Core {
             report_lost_panic(&label, payload);
         }
         check_borrow_ended(before, &message);
-        self.fail_without_future(running, Box::new(message));
+        self.fail_without_future(running, Box::new(message))
     }
 
     /// Makes wakes at home leave the doorbell alone: the queue is being looked at. In an executor that
     /// nested loops run that is not enough, since the poll may start one.
     fn set_running(&self) -> bool {
         if self.bell().is_nested() { true } else { self.home().set_idle(false) }
+    }
+
+    /// Whether somebody looks on. If so, the run queue reports what enters it from now on.
+    fn observed(&self) -> bool {
+        let observed = observe::is_on();
+        if observed {
+            self.home().set_observed();
+            observe::report(0, What::RunBegins);
+        }
+        observed
     }
 
     /// Undoes `set_running`, and rings for what is left.
@@ -203,12 +235,16 @@ impl Core {
 struct Run<'a> {
     core: &'a Core,
     was_idle: bool,
+    observed: bool,
 }
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         self.core.arm_timers();
         self.core.end_running(self.was_idle);
+        if self.observed {
+            observe::report(0, What::RunEnds);
+        }
     }
 }
 

@@ -306,7 +306,10 @@ impl TaskRef {
 
     /// Puts a new task, which was born queued, into the queue. Home.
     pub(crate) fn enqueue_first(&self) {
-        self.enqueue();
+        let home = self.header().home();
+        // SAFETY: [queued-once]: newborn, and born queued; the table's reference keeps it alive.
+        unsafe { home.queue().push(self.header) };
+        home.ring_if_idle();
     }
 
     fn post(&self, post: Post) {
@@ -414,7 +417,10 @@ pub(super) fn enqueue(header: NonNull<Header>) {
     // SAFETY: the state has just answered `Enqueue`, or the task is newborn, [queued-once]; the
     // table's reference keeps it alive, since only complete tasks leave the table.
     unsafe { home.queue().push(header) };
-    home.ring_if_idle();
+    // SAFETY: as above.
+    let place = unsafe { header.as_ref() }.place;
+    // SAFETY: [place-in-table]: only a task of an executor that is there is queued.
+    home.queued(|| unsafe { place.id() });
 }
 
 /// # Safety

@@ -1,0 +1,202 @@
+//! Who looks on while executors work.
+//!
+//! An [`Observer`] is told what happens to the tasks of all executors in the process: spawned, ready, polled,
+//! finished. Everything that shows the inside of an executor is one: [`Accounts`] of times per task, a
+//! [`ChromeTrace`], a program's own.
+//!
+//! Owns the list of observers, which only grows: it is read without a lock, on every thread. As long as it is
+//! empty, an executor pays one look at a flag per sixteen polls, per spawned task and per wake from another
+//! thread.
+//!
+//! It knows no executor: who reports brings the task's id along.
+
+mod accounts;
+mod chrome_trace;
+mod histogram;
+#[cfg(feature = "watchdog")]
+mod stack;
+#[cfg(feature = "watchdog")]
+mod watchdog;
+
+pub use accounts::{Accounts, Stuck, TaskAccount, TaskState, Times};
+pub use chrome_trace::ChromeTrace;
+pub use histogram::Histogram;
+#[cfg(feature = "watchdog")]
+pub use watchdog::{Report, Watchdog};
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::task::{TaskLabel, report_lost_panic};
+use crate::thread_id;
+
+/// Looks on while executors work.
+///
+/// Each event is reported by the thread on which it happens, in the middle of the executor's work: an observer
+/// takes notes and returns. It must not block, and what it does with executors itself is not observed. A panic
+/// is reported as a task's that nobody joins; the executor goes on.
+pub trait Observer: Send + Sync {
+    /// Something happened. Any thread; for tasks of the main loop that is the main loop's, under the Big QEMU
+    /// Lock, but for [`What::WokenElsewhere`].
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event<'a> {
+    /// The task's id, 0 if it concerns none.
+    pub task: u64,
+    /// The task that was being polled on this thread: who spawned it, or woke it. 0 for none.
+    pub by: u64,
+    /// A number for the thread, never used twice in a process; 0 for a thread without executors.
+    pub thread: u32,
+    /// What it was.
+    pub what: What<'a>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum What<'a> {
+    /// A task was spawned. It is ready, which is not said again.
+    Spawned {
+        /// Its id, name and place of birth.
+        label: &'a TaskLabel,
+    },
+    /// A suspended task was queued: somebody woke or cancelled it.
+    Ready,
+    /// A thread that is not its own woke or cancelled a task, which gets [`What::Ready`] at home.
+    WokenElsewhere,
+    /// The future is about to be polled, or dropped if the task was cancelled.
+    PollBegins,
+    /// The poll is over.
+    PollEnds {
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// An executor begins to run what is ready: the event loop called it.
+    RunBegins,
+    /// The executor goes back to the event loop.
+    RunEnds,
+}
+
+/// How a poll ended. After all but `Pending` the task has left its executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The task waits.
+    Pending,
+    /// It completed.
+    Completed,
+    /// It panicked, or was suspended with a borrow.
+    Panicked,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// An entry of the list of observers.
+struct Entry {
+    observer: &'static dyn Observer,
+    next: OnceLock<Box<Entry>>,
+}
+
+static OBSERVED: AtomicBool = AtomicBool::new(false);
+static FIRST: OnceLock<Box<Entry>> = OnceLock::new();
+
+thread_local! {
+    /// The task that is being polled, 0 for none.
+    static POLLED: Cell<u64> = const { Cell::new(0) };
+    /// Whether an observer is on the stack: what it does itself is not observed.
+    static OBSERVING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Shows all executors of the process to an observer, from each executor's next run on, for good. Any thread.
+///
+/// ```
+/// use executor::observe::{observe, Event, Observer, Outcome, What};
+/// use executor::LocalExecutor;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// struct Completed(AtomicU32);
+///
+/// impl Observer for Completed {
+///     fn observe(&self, event: &Event<'_>) {
+///         if matches!(event.what, What::PollEnds { outcome: Outcome::Completed }) {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// static COMPLETED: Completed = Completed(AtomicU32::new(0));
+/// observe(&COMPLETED);
+/// let executor = LocalExecutor::new().expect("there are file descriptors left");
+/// let task = executor.spawn(async { 1 + 1 });
+/// assert_eq!(executor.run(task).expect("it does not panic"), 2);
+/// assert_eq!(COMPLETED.0.load(Ordering::Relaxed), 1);
+/// ```
+pub fn observe(observer: &'static dyn Observer) {
+    let mut entry = Box::new(Entry { observer, next: OnceLock::new() });
+    let mut place = &FIRST;
+    while let Err(mine) = place.set(entry) {
+        entry = mine;
+        place = &place.get().expect("`set` fails if it is set").next;
+    }
+    // Release: pairs with the Acquire in `is_on`; who sees it finds an entry.
+    OBSERVED.store(true, Ordering::Release);
+}
+
+/// Whether anybody looks on. Any thread.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    OBSERVED.load(Ordering::Acquire)
+}
+
+/// Tells the observers. Any thread.
+#[cold]
+pub(crate) fn report(task: u64, what: What<'_>) {
+    let outer = OBSERVING.try_with(|observing| observing.replace(true));
+    // A thread that is about to end observes no more.
+    if outer != Ok(false) {
+        return;
+    }
+    let event = Event { task, by: POLLED.get(), thread: thread_id::get(), what };
+    let mut place = &FIRST;
+    while let Some(entry) = place.get() {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| entry.observer.observe(&event))) {
+            report_lost_panic(&"an observer", payload);
+        }
+        place = &entry.next;
+    }
+    OBSERVING.set(false);
+}
+
+/// Tells the observers of a poll. Home.
+pub(crate) fn report_poll(task: u64, poll: impl FnOnce() -> Outcome) {
+    report(task, What::PollBegins);
+    let outcome = {
+        let _polled = Polled { outer: POLLED.replace(task) };
+        poll()
+    };
+    report(task, What::PollEnds { outcome });
+}
+
+/// The task of [`POLLED`] is being polled, until this is dropped: a foreign waker's panic may end it, too.
+struct Polled {
+    outer: u64,
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        POLLED.set(self.outer);
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").finish_non_exhaustive()
+    }
+}
