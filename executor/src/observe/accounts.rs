@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Pid, gettid};
+use nix::unistd::gettid;
 
 use super::{Event, Histogram, Observer, Outcome, What};
 use crate::task::TaskLabel;
@@ -86,10 +86,10 @@ pub struct Stuck {
     pub thread: u32,
     /// For how long.
     pub elapsed: Duration,
-    /// The thread's number in the system.
-    pub(super) os_thread: Pid,
+    /// The thread's number in the system, as `gettid` gives it.
+    pub os_thread: i32,
     /// When the poll began: with the task, which poll it is.
-    pub(super) since: u64,
+    since: u64,
 }
 
 #[derive(Debug)]
@@ -117,7 +117,7 @@ enum Now {
 /// What a thread does.
 #[derive(Debug)]
 struct Lane {
-    os_thread: Pid,
+    os_thread: i32,
     /// The innermost last.
     open: Vec<Open>,
     times: Arc<Times>,
@@ -165,7 +165,7 @@ impl Accounts {
             .iter()
             .filter_map(|(thread, lane)| Some((*thread, lane.os_thread, *lane.open.last()?)))
             .collect();
-        let stuck = |(thread, os_thread, open): (u32, Pid, Open)| {
+        let stuck = |(thread, os_thread, open): (u32, i32, Open)| {
             let Open { task, since } = open;
             let elapsed = Duration::from_nanos(now.saturating_sub(since));
             let task = self.shard(task).get(&task)?.label.clone();
@@ -293,7 +293,15 @@ impl Observer for Accounts {
 
 impl Lane {
     fn of_this_thread() -> Lane {
-        Lane { os_thread: gettid(), open: Vec::new(), times: Arc::default() }
+        Lane { os_thread: gettid().as_raw(), open: Vec::new(), times: Arc::default() }
+    }
+}
+
+impl Stuck {
+    /// Whether that is this poll, seen at another time.
+    #[must_use]
+    pub fn is_same_poll(&self, other: &Stuck) -> bool {
+        self.task.id == other.task.id && self.since == other.since
     }
 }
 

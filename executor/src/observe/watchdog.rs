@@ -8,12 +8,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "its thread runs no executor")]
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use nix::unistd::Pid;
 
 use super::stack::Stack;
 use super::{Accounts, Stuck};
@@ -126,31 +127,29 @@ impl Shared {
 }
 
 fn watch(accounts: &Accounts, shared: &Shared, mut report: impl FnMut(Report)) {
-    // When each poll that is stuck is to be reported again.
-    let mut known: HashMap<(u64, u64), Duration> = HashMap::new();
+    // The polls that have been reported, and when they have lasted for long enough to be so again.
+    let mut reported: Vec<(Stuck, Duration)> = Vec::new();
     while let Some(limit) = shared.next_look() {
         let stuck = accounts.stuck(limit);
-        known.retain(|poll, _| stuck.iter().any(|stuck| stuck.poll() == *poll));
+        reported.retain(|(old, _)| stuck.iter().any(|now| now.is_same_poll(old)));
         for stuck in stuck {
-            let next = known.entry(stuck.poll()).or_insert(limit);
-            if stuck.elapsed >= *next {
-                *next = stuck.elapsed * 2;
-                report(Report::on(stuck));
+            let known = reported.iter().position(|(old, _)| old.is_same_poll(&stuck));
+            if known.is_some_and(|known| stuck.elapsed < reported[known].1) {
+                continue;
             }
+            let again = (stuck.clone(), stuck.elapsed * 2);
+            match known {
+                Some(known) => reported[known] = again,
+                None => reported.push(again),
+            }
+            report(Report::on(stuck));
         }
-    }
-}
-
-impl Stuck {
-    /// Which poll it is.
-    fn poll(&self) -> (u64, u64) {
-        (self.task.id, self.since)
     }
 }
 
 impl Report {
     fn on(stuck: Stuck) -> Report {
-        let stack = Stack::of(stuck.os_thread).map(|stack| stack.to_string());
+        let stack = Stack::of(Pid::from_raw(stuck.os_thread)).map(|stack| stack.to_string());
         Report { stuck, stack }
     }
 }
