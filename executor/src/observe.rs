@@ -15,12 +15,20 @@ mod chrome_trace;
 mod histogram;
 #[cfg(feature = "watchdog")]
 mod stack;
+#[cfg(feature = "tracing")]
+mod tracing;
+#[cfg(feature = "usdt")]
+mod usdt;
 #[cfg(feature = "watchdog")]
 mod watchdog;
 
 pub use accounts::{Accounts, Stuck, TaskAccount, TaskState, Times};
 pub use chrome_trace::ChromeTrace;
 pub use histogram::Histogram;
+#[cfg(feature = "tracing")]
+pub use tracing::Tracing;
+#[cfg(feature = "usdt")]
+pub use usdt::Usdt;
 #[cfg(feature = "watchdog")]
 pub use watchdog::{Report, Watchdog};
 
