@@ -1,4 +1,4 @@
-//! Probes for SystemTap, bpftrace and perf: what QEMU's trace backend `dtrace` has for QEMU.
+//! Probes for `SystemTap`, `bpftrace` and `perf`: what QEMU's trace backend `dtrace` has for QEMU.
 //!
 //! Each is a `nop` and a note in the executable. The provider is `executor`; the arguments are numbers.
 
