@@ -1,4 +1,4 @@
-//! The probes for bpftrace and SystemTap, as the executable lists them.
+//! The probes for `bpftrace` and `SystemTap`, as the executable lists them.
 
 use std::fs;
 
