@@ -114,3 +114,22 @@ fn every_invariant_that_is_defined_is_cited() {
         assert!(cited, "nothing cites [{id}]");
     }
 }
+
+#[test]
+fn the_messages_in_the_troubleshooting_page_are_said_somewhere() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    let page = std::fs::read_to_string(page).expect("the page is readable");
+    let read = |path| std::fs::read_to_string(path).expect("the file is readable");
+    let sources: Vec<String> = all_files().into_iter().map(read).collect();
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### `"));
+    for message in headings.map(|heading| heading.trim_end_matches('`')) {
+        let said = sources.iter().any(|text| says(text, message));
+        assert!(said, "nothing says {message:?}");
+    }
+}
+
+/// Whether a source has the words, also where a string goes on in the next line.
+fn says(source: &str, words: &str) -> bool {
+    source.contains(words)
+        || source.split('\\').map(str::trim_start).collect::<String>().contains(words)
+}
