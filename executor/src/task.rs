@@ -39,14 +39,18 @@
 //!   is gone and the result taken or dropped.
 
 mod cell;
+mod entry;
 mod join;
 mod joiner;
+mod kind;
 mod lost;
 mod running;
 mod state;
 mod waker;
 
 pub(crate) use cell::{Header, Polled, TaskRef, spawn};
+pub(crate) use entry::Glance;
+pub(crate) use kind::Kinds;
 pub(crate) use lost::write_stderr;
 pub(crate) use lost::{Payload, report_lost_panic, wake_without_panic};
 #[cfg(feature = "qmp")]

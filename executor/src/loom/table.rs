@@ -33,10 +33,10 @@ fn assert_whole(row: &Row) {
 fn a_row_is_read_whole_or_not_at_all() {
     model(|| {
         let home = Loop::new();
-        let table = Arc::clone(&home.table);
+        let there = Arc::clone(&home.home);
         #[rustfmt::skip]
         let first = { note(1); home.spawn(poll_fn(|_| Poll::<()>::Pending)) };
-        let reader = thread::spawn(move || table.rows().iter().for_each(assert_whole));
+        let reader = thread::spawn(move || there.table().rows().iter().for_each(assert_whole));
         first.abort();
         home.run();
         #[rustfmt::skip]
