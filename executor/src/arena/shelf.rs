@@ -54,6 +54,7 @@ impl Shelf {
     }
 
     pub(super) fn remove(&self, chunk: Chunk) {
+        debug_assert!(chunk.is_listed(), "it is on this shelf");
         let (before, behind) = (chunk.before().get(), chunk.behind().get());
         match before {
             Some(before) => before.behind().set(behind),

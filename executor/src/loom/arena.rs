@@ -43,16 +43,15 @@ fn a_cell_that_was_freed_elsewhere_is_used_again() {
     model(|| {
         let home = Loop::new();
         let (first, waker) = home.spawn_asleep();
-        let elsewhere = thread::spawn(move || drop(waker));
         home.end(first);
-        let (second, waker) = home.spawn_asleep();
-        home.end(second);
-        drop(waker);
+        let elsewhere = thread::spawn(move || drop(waker));
+        let tasks = [home.spawn_asleep(), home.spawn_asleep()];
+        assert_eq!(home.table().rows().len(), 2);
         elsewhere.join().expect("drops");
-        let (third, waker) = home.spawn_asleep();
-        assert_eq!(home.table().rows().len(), 1);
-        drop(waker);
-        home.end(third);
+        for (handle, waker) in tasks {
+            drop(waker);
+            home.end(handle);
+        }
         let there = Arc::downgrade(&home.home);
         home.close();
         assert_gone(&there);
@@ -94,6 +93,7 @@ fn a_task_that_is_spawned_after_the_end_is_counted() {
         let (second, waker) = home.spawn_asleep();
         home.end(second);
         drop(home);
+        assert!(there.strong_count() > 0, "a cell is in use");
         drop(waker);
         elsewhere.join().expect("drops");
         assert_gone(&there);

@@ -39,11 +39,13 @@ fn a_row_is_read_whole_or_not_at_all() {
         let reader = thread::spawn(move || there.table().rows().iter().for_each(assert_whole));
         first.abort();
         home.run();
+        // Its cell is the next one's, if the reader keeps the chunk.
+        drop(first);
         #[rustfmt::skip]
         let second = { note(2); home.spawn(poll_fn(|_| Poll::<()>::Pending)) };
         home.run();
         reader.join().expect("reads");
-        drop((first, second));
+        drop(second);
         home.close();
     });
 }

@@ -306,9 +306,27 @@ impl TaskRef {
         arena::is_home(self.header)
     }
 
+    /// Wakes the task and gives up the reference. Any thread.
+    #[inline]
+    pub(crate) fn wake(self) {
+        // Not by its destructor, which would ask again whose thread this is.
+        let task = ManuallyDrop::new(self);
+        let after = if task.is_home() {
+            task.wake_at_home();
+            task.state().drop_local_ref()
+        } else {
+            task.post(Post::Wake);
+            task.state().drop_remote_ref()
+        };
+        if after == AfterDrop::Free {
+            // SAFETY: that was the last reference, [last-ref-frees].
+            unsafe { free(task.header) };
+        }
+    }
+
     /// Wakes the task. Any thread.
     #[inline]
-    pub(crate) fn wake(&self) {
+    pub(crate) fn wake_by_ref(&self) {
         if self.is_home() {
             self.wake_at_home();
         } else {
@@ -355,8 +373,8 @@ impl TaskRef {
             // Our own reference, which the caller keeps until we return, keeps the home alive.
             Pushed::First => home.ring(),
             Pushed::More => {}
-            // The executor is gone, and so is the future: nothing to wake.
-            Pushed::Closed => drop(TaskRef { header: self.header }),
+            // SAFETY: the reference that `post` counted.
+            Pushed::Closed => unsafe { refused(self.header) },
         }
     }
 
@@ -436,6 +454,16 @@ impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskRef").field("header", &self.header).finish()
     }
+}
+
+/// Lets go of a post that the inbox did not take: the executor is gone, and so is the future. Nothing to wake.
+///
+/// # Safety
+///
+/// The caller gives up a reference on the task.
+#[cold]
+unsafe fn refused(header: NonNull<Header>) {
+    drop(TaskRef { header });
 }
 
 /// The home of a task. For as long as a reference on the task keeps its cell in use.
