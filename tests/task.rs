@@ -100,7 +100,11 @@ fn futures_and_outputs_of_every_size_and_alignment_fit() {
         check_shape(&executor, || 0_u128, 7_u128);
         check_shape(&executor, || Aligned([1, 2, 3]), 7_u8);
         check_shape(&executor, || 0_u8, Aligned([1, 2, 3]));
-        check_shape(&executor, || [0_u8; 487], Aligned([1, 2, 3]));
+        // The largest one that fits beside its output, and the smallest one that does not.
+        check_shape(&executor, || [0_u8; 958], 7_u8);
+        check_shape(&executor, || [0_u8; 959], 7_u8);
+        check_shape(&executor, || 0_u8, [7_u8; 960]);
+        check_shape(&executor, || 0_u8, [7_u8; 961]);
     }
     let smallest = executor.spawn(ready(()));
     executor.run(smallest).unwrap();
@@ -111,7 +115,7 @@ fn futures_and_outputs_of_every_size_and_alignment_fit() {
 }
 
 #[test]
-fn cells_of_every_pooled_size_are_reused_without_mixing() {
+fn cells_of_every_size_are_reused_without_mixing() {
     fn sized<const N: usize>(executor: &LocalExecutor) {
         let handles: Vec<_> = (0..4_u8)
             .map(|n| {
@@ -135,6 +139,7 @@ fn cells_of_every_pooled_size_are_reused_without_mixing() {
         sized::<100>(&executor);
         sized::<200>(&executor);
         sized::<210>(&executor);
+        sized::<900>(&executor);
         sized::<1_000>(&executor);
     }
 }

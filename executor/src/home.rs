@@ -1,22 +1,23 @@
 //! The part of an executor that its tasks and wakers know.
 //!
-//! One [`Home`] per executor, shared by the executor, every task cell made for it and every handle
+//! One [`Home`] per executor, shared by the executor, its tasks' cells and every handle
 //! that may send it something; it goes when the last of them goes, so a waker that outlives its
-//! executor still finds an inbox, a closed one. The run queue and the cell pool belong to the home
-//! thread; the inbox and the doorbell to everybody.
+//! executor still finds an inbox, a closed one. The run queue belongs to the home
+//! thread; the inbox and the doorbell to everybody; the table of tasks says for itself.
 //!
 //! It knows neither an event loop nor C: the doorbell is a trait object.
 
-use std::alloc::{Layout, handle_alloc_error};
 use std::cell::Cell;
 use std::fmt;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::arena::{self, Arena};
 use crate::inbox::{Inbox, Job, Pushed};
 use crate::observe::{self, What};
 use crate::run_queue::RunQueue;
-use crate::sync::{alloc, dealloc};
+use crate::task::Kinds;
+use crate::task_table::TaskTable;
 use crate::thread_id;
 
 /// How an executor asks its event loop to be run.
@@ -35,14 +36,15 @@ pub(crate) struct Home {
     inbox: Inbox,
     thread: u32,
     doorbell: Box<dyn Doorbell>,
+    table: TaskTable,
     // Home thread only, from here on.
     queue: RunQueue,
-    pool: Pool,
+    kinds: Kinds,
     /// Who cares for a task that becomes ready at home: see `IDLE` and `OBSERVED`.
     attention: Cell<u8>,
 }
 
-// SAFETY: [home-thread]: the run queue, the pool and `idle` are the obstacle; each function that
+// SAFETY: [home-thread]: the run queue, the table, the kinds and `attention` are the obstacle; each function that
 // touches them is documented as "home" and called under `is_home`, or by the executor, which does
 // not leave its thread. Their memory may be freed anywhere, once nobody uses it.
 unsafe impl Send for Home {}
@@ -56,8 +58,9 @@ impl Home {
             inbox: Inbox::new(),
             thread: thread_id::get_or_assign(),
             doorbell,
+            table: TaskTable::new(),
             queue: RunQueue::new(),
-            pool: Pool::new(),
+            kinds: Kinds::new(),
             attention: Cell::new(IDLE),
         })
     }
@@ -75,6 +78,22 @@ impl Home {
 
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    #[inline]
+    pub(crate) fn table(&self) -> &TaskTable {
+        &self.table
+    }
+
+    #[inline]
+    pub(crate) fn arena(&self) -> &Arena {
+        self.table.arena()
+    }
+
+    /// Home.
+    #[inline]
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     /// Home.
@@ -136,102 +155,6 @@ impl fmt::Debug for Home {
     }
 }
 
-/// Size classes are this far apart, and each is as much larger than a multiple of it as what malloc's blocks
-/// lose to their headers.
-const CLASS: usize = 16;
-const OFFSET: usize = 8;
-const CLASSES: usize = 33;
-/// Blocks kept for reuse in each size class.
-const KEEP: usize = 4096;
-
-/// Memory for task cells.
-///
-/// A block freed at home is kept for the next task of about its size, which saves the allocator's
-/// work on both ends of a task's life; a block freed elsewhere goes straight back to the allocator.
-/// Each block counts as one reference on the [`Home`], whether a task lives in it or not.
-#[derive(Debug)]
-struct Pool {
-    free: [Cell<*mut FreeBlock>; CLASSES],
-    kept: [Cell<usize>; CLASSES],
-    closed: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct FreeBlock {
-    next: *mut FreeBlock,
-}
-
-/// A cell's block: its real layout, and its size class if it can be kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Block {
-    layout: Layout,
-    class: Option<usize>,
-}
-
-impl Block {
-    /// The block for a cell of that layout.
-    pub(crate) const fn of(cell: Layout) -> Block {
-        let class = cell.size().saturating_sub(OFFSET).div_ceil(CLASS);
-        if class >= CLASSES || cell.align() > CLASS {
-            return Block { layout: cell, class: None };
-        }
-        Block { layout: class_layout(class), class: Some(class) }
-    }
-}
-
-const fn class_layout(class: usize) -> Layout {
-    match Layout::from_size_align(class * CLASS + OFFSET, CLASS) {
-        Ok(layout) => layout,
-        Err(_) => panic!("small sizes are valid"),
-    }
-}
-
-impl Pool {
-    fn new() -> Pool {
-        Pool {
-            free: [const { Cell::new(ptr::null_mut()) }; CLASSES],
-            kept: [const { Cell::new(0) }; CLASSES],
-            closed: Cell::new(false),
-        }
-    }
-
-    fn take(&self, class: usize) -> Option<NonNull<u8>> {
-        let block = NonNull::new(self.free[class].get())?;
-        // SAFETY: [home-thread]: kept blocks are ours, and hold a `FreeBlock` since `keep`.
-        let next = unsafe { block.as_ref() }.next;
-        self.free[class].set(next);
-        self.kept[class].set(self.kept[class].get() - 1);
-        Some(block.cast())
-    }
-
-    fn keep(&self, class: usize, block: NonNull<u8>) -> bool {
-        if self.closed.get() || self.kept[class].get() == KEEP {
-            return false;
-        }
-        let block = block.cast::<FreeBlock>();
-        // SAFETY: the block is unused, at least `CLASS` bytes long and as strictly aligned.
-        unsafe { block.write(FreeBlock { next: self.free[class].get() }) };
-        self.free[class].set(block.as_ptr());
-        self.kept[class].set(self.kept[class].get() + 1);
-        true
-    }
-}
-
-/// Memory for a task cell. It counts as a reference on `home`. Home.
-#[inline]
-pub(crate) fn allocate(home: &Arc<Home>, block: Block) -> NonNull<u8> {
-    let kept = block.class.and_then(|class| home.pool.take(class));
-    kept.unwrap_or_else(|| allocate_new(home, block.layout))
-}
-
-fn allocate_new(home: &Arc<Home>, layout: Layout) -> NonNull<u8> {
-    // SAFETY: a cell has a header, so the size is not zero.
-    let memory = unsafe { alloc(layout) };
-    let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
-    let _counted_by_the_block = Arc::into_raw(Arc::clone(home));
-    memory
-}
-
 /// The home as a cell knows it: a pointer to all of the `Arc`, its counts included, which one that was made of a
 /// `&Home` would not be.
 #[inline]
@@ -240,39 +163,9 @@ pub(crate) fn pointer(home: &Arc<Home>) -> NonNull<Home> {
     unsafe { NonNull::new_unchecked(Arc::as_ptr(home).cast_mut()) }
 }
 
-/// Frees a cell's memory. Any thread.
-///
-/// # Safety
-///
-/// - `home` came from [`pointer()`].
-/// - `memory` came from [`allocate`] for the same home and block, and nobody uses it any more.
-#[inline]
-pub(crate) unsafe fn free(home: NonNull<Home>, memory: NonNull<u8>, block: Block) {
-    // SAFETY: the block counts as a reference on its home.
-    let shared = unsafe { home.as_ref() };
-    if let Some(class) = block.class {
-        if shared.is_home() && shared.pool.keep(class, memory) {
-            return;
-        }
-    }
-    // SAFETY: allocated with this very layout.
-    unsafe { dealloc(memory.as_ptr(), block.layout) };
-    // SAFETY: `allocate` left the block this count, by `Arc::into_raw`.
-    unsafe { Arc::decrement_strong_count(home.as_ptr()) };
-}
-
-/// Gives the kept blocks back to the allocator, for good. Home; `home` keeps a reference of its own.
-pub(crate) fn close_pool(home: &Arc<Home>) {
-    home.pool.closed.set(true);
-    for class in 0..CLASSES {
-        while let Some(block) = home.pool.take(class) {
-            let layout = class_layout(class);
-            // SAFETY: kept blocks were allocated with this layout and are unused.
-            unsafe { dealloc(block.as_ptr(), layout) };
-            // SAFETY: each block counts as a reference, by `Arc::into_raw` in `allocate`.
-            unsafe { Arc::decrement_strong_count(Arc::as_ptr(home)) };
-        }
-    }
+/// The executor has ended: no task is left that could run. Home.
+pub(crate) fn close(home: &Arc<Home>) {
+    arena::close(home);
 }
 
 #[cfg(test)]

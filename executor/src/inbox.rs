@@ -22,7 +22,7 @@ use crate::sync::Cell;
 use crate::sync::atomic::{AtomicPtr, Ordering};
 
 /// What the consumer does with a node. Both functions consume the node.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeVTable {
     /// Serves the request, on the home thread.
     pub(crate) run: unsafe fn(NonNull<Node>),
@@ -35,26 +35,37 @@ pub(crate) struct NodeVTable {
 #[repr(C)]
 pub(crate) struct Node {
     next: Cell<*mut Node>,
-    /// A raw pointer, since a task's is also one to its whole vtable, of which this is the first field.
-    vtable: *const NodeVTable,
+    /// A raw pointer, since a task's is also one to its whole kind, of which this is the first field. Atomic, since
+    /// the table of tasks tells other threads what it says, while the memory goes from one task to the next.
+    vtable: AtomicPtr<NodeVTable>,
 }
 
 impl Node {
     /// # Safety
     ///
-    /// `vtable` is valid for ever.
+    /// `vtable` is valid for ever, or replaced before the node is pushed.
     pub(crate) unsafe fn new(vtable: *const NodeVTable) -> Node {
-        Node { next: Cell::new(ptr::null_mut()), vtable }
+        Node { next: Cell::new(ptr::null_mut()), vtable: AtomicPtr::new(vtable.cast_mut()) }
     }
 
-    /// The vtable's address, as it was given to `new`.
+    /// # Safety
+    ///
+    /// `vtable` is valid for ever, and the node is in no inbox.
+    #[inline]
+    pub(crate) unsafe fn set_vtable(&self, vtable: *const NodeVTable) {
+        // Relaxed: whoever pushes or lists the node orders it.
+        self.vtable.store(vtable.cast_mut(), Ordering::Relaxed);
+    }
+
+    /// The vtable's address, as it was given to `new` or `set_vtable`.
+    #[inline]
     pub(crate) fn vtable_address(&self) -> *const NodeVTable {
-        self.vtable
+        self.vtable.load(Ordering::Relaxed)
     }
 
     fn vtable(&self) -> &'static NodeVTable {
-        // SAFETY: valid for ever, by the contract of `new`.
-        unsafe { &*self.vtable }
+        // SAFETY: valid for ever, by the contracts of `new` and `set_vtable`.
+        unsafe { &*self.vtable_address() }
     }
 }
 

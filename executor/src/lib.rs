@@ -61,6 +61,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod aio;
+mod arena;
 pub mod async_fd;
 pub mod blocking;
 pub mod bql;

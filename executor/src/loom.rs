@@ -13,7 +13,8 @@
 //!
 //! What loom cannot show: a `compare_exchange_weak` that fails for no reason; values out of thin air; the total order
 //! of `SeqCst` accesses, which it takes for `AcqRel` (so what needs that order uses fences, which it knows); and what
-//! is not taken from [`crate::sync`], such as the reference count of [`Home`] and the pool of blocks.
+//! is not taken from [`crate::sync`], such as the reference count of [`Home`] (but for what it
+//! keeps alive: memory that nobody frees fails a model, and so does memory that is freed twice).
 //!
 //! The executor is not here, since it needs an event loop. [`Loop`] stands for it: the same calls in the same order as
 //! `Core::run_slice`, with loom's `Notify` for the bottom half, the eventfd and the sleep.
@@ -26,10 +27,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::sync::Notify;
 
-use crate::home::{Doorbell, Home, close_pool};
+use crate::home::{self, Doorbell, Home};
 use crate::task::{JoinError, JoinHandle, Polled, Running, TaskLabel, spawn, write_stderr};
 use crate::task_table::TaskTable;
 
+mod arena;
 mod inbox;
 mod migrate;
 mod remote;
@@ -63,7 +65,6 @@ impl Doorbell for Bell {
 /// A home thread's executor without an event loop.
 struct Loop {
     home: Arc<Home>,
-    table: Arc<TaskTable>,
     bell: Arc<Notify>,
     next_id: Cell<u64>,
 }
@@ -74,18 +75,18 @@ impl Loop {
         let home = Home::new(Box::new(Bell(Arc::clone(&bell))));
         // A task that becomes ready at home is polled before the loop waits again.
         home.set_idle(false);
-        Loop { home, table: TaskTable::new(), bell, next_id: Cell::new(1) }
+        Loop { home, bell, next_id: Cell::new(1) }
     }
 
     #[track_caller]
     fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         let id = self.next_id.replace(self.next_id.get() + 1);
         let label = TaskLabel { id, name: None, spawned_at: Location::caller() };
-        let place = self.table.vacant();
-        let (task, handle) = spawn(&self.home, place, future);
-        task.enqueue_first();
-        self.table.enter(place, label, task);
-        handle
+        spawn(&self.home, label, future)
+    }
+
+    fn table(&self) -> &TaskTable {
+        self.home.table()
     }
 
     /// Serves requests and polls until nothing is left to do.
@@ -131,17 +132,17 @@ impl Loop {
         if !running.has_join() {
             running.discard_result().expect("no destructor panics here");
         }
-        let task = self.table.remove(running.place());
+        let task = self.table().remove(running.place());
         running.finish(task);
     }
 
     /// What `Core::shutdown` does: cancels everything, closes the inbox, gives the memory back.
     fn close(self) {
-        for task in self.table.tasks(None) {
+        for task in self.table().tasks(None) {
             task.cancel();
         }
         self.run();
         drop(self.home.inbox().close());
-        close_pool(&self.home);
+        home::close(&self.home);
     }
 }

@@ -1,4 +1,4 @@
-//! The task: one allocation that holds a future, later its output, and everything to run it.
+//! The task: one cell that holds a future, later its output, and everything to run it.
 //!
 //! ```text
 //!              ┌───────────┐ 1 spawn                       ┌──────────┐
@@ -16,7 +16,7 @@
 //!              └───────────┘                  └───────────┘                   └───────┘
 //! ```
 //!
-//! 1. `cell::spawn` writes the cell; the executor enters it in its table and queues it.
+//! 1. `cell::spawn` writes the cell, which is its entry in the table, and queues it.
 //! 2. `Running::start` → `State::start_poll`; the executor polls it, or drops its future if it was
 //!    cancelled.
 //! 3. and 4. `Running::suspend` → `State::finish_poll`.
@@ -24,7 +24,7 @@
 //!    → `Inbox::push`, and `State::take_post` at home leads to the same `State::wake`.
 //! 6. `Running::complete` and `Running::fail` → `State::complete`.
 //! 7. `Running::finish` → `State::merge`, after the table has let go.
-//! 8. `TaskRef::drop` on any thread → `home::free`.
+//! 8. `TaskRef::drop` on any thread → `arena::free`.
 //!
 //! Who may touch what:
 //!
@@ -39,14 +39,19 @@
 //!   is gone and the result taken or dropped.
 
 mod cell;
+mod entry;
+mod fitted;
 mod join;
 mod joiner;
+mod kind;
 mod lost;
 mod running;
 mod state;
 mod waker;
 
 pub(crate) use cell::{Header, Polled, TaskRef, spawn};
+pub(crate) use entry::Glance;
+pub(crate) use kind::Kinds;
 pub(crate) use lost::write_stderr;
 pub(crate) use lost::{Payload, report_lost_panic, wake_without_panic};
 #[cfg(feature = "qmp")]

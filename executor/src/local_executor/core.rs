@@ -22,7 +22,7 @@ use crate::aio::fd_handler::{FdHandler, OnReadable};
 use crate::async_fd::Reactor;
 use crate::bql::borrows;
 use crate::current;
-use crate::home::{Home, close_pool};
+use crate::home::{self, Home};
 use crate::observe::{self, What};
 use crate::probe::Probe;
 use crate::stats::Counters;
@@ -37,7 +37,6 @@ pub(crate) struct Core {
     bell: Bell,
     calls: Calls,
     home: Arc<Home>,
-    table: Arc<TaskTable>,
     counters: Arc<Counters>,
     timers: Arc<TimerQueue>,
     loop_timers: LoopTimers,
@@ -55,10 +54,12 @@ const SHUTDOWN_ROUNDS: usize = 100;
 /// Task ids are taken from the process-wide counter in blocks, which saves an atomic per spawn.
 const ID_BLOCK: u64 = 1024;
 
+/// The first id of a new block. No id has the lower half 0, which the table of tasks takes for nobody.
 fn new_id_block() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // Relaxed: only uniqueness matters.
-    NEXT.fetch_add(ID_BLOCK, Ordering::Relaxed)
+    let first = NEXT.fetch_add(ID_BLOCK, Ordering::Relaxed);
+    if first as u32 == 0 { first + 1 } else { first }
 }
 
 impl Core {
@@ -71,7 +72,6 @@ impl Core {
             home: Home::new(bell.for_home()),
             bell,
             calls: Calls::default(),
-            table: TaskTable::new(),
             counters: Arc::default(),
             timers: Arc::new(TimerQueue::new()),
             loop_timers: LoopTimers::new(),
@@ -99,7 +99,7 @@ impl Core {
     }
 
     pub(crate) fn table(&self) -> &TaskTable {
-        &self.table
+        self.home.table()
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -140,7 +140,7 @@ impl Core {
     }
 
     pub(crate) fn probe(&self) -> Probe {
-        Probe::new(Arc::clone(&self.home), Arc::clone(&self.table), Arc::clone(&self.counters))
+        Probe::new(Arc::clone(&self.home), Arc::clone(&self.counters))
     }
 
     /// The fd reactor, made on first use: its epoll instance is one fd in our event loop.
@@ -183,8 +183,7 @@ impl Core {
             id = new_id_block();
         }
         self.next_id.set(id + 1);
-        // Ids begin with 1.
-        id + 1
+        id
     }
 
     pub(crate) fn spawn<F: Future + 'static>(
@@ -204,10 +203,7 @@ impl Core {
         if observe::is_on() {
             observe::report(label.id, What::Spawned { label: &label });
         }
-        let place = self.table.vacant();
-        let (task, handle) = task::spawn(&self.home, place, future);
-        task.enqueue_first();
-        self.table.enter(place, label, task);
+        let handle = task::spawn(&self.home, label, future);
         self.counters.spawned.add(1);
         if self.is_closed() {
             self.cancel_repeatedly();
@@ -286,7 +282,7 @@ impl Core {
         }
         self.cancel_repeatedly();
         self.close();
-        self.table.rows().into_iter().map(|row| row.label).collect()
+        self.table().rows().into_iter().map(|row| row.label).collect()
     }
 
     /// Cancels every task, and what the destructors spawn, within a bound. A destructor that gets here
@@ -306,7 +302,7 @@ impl Core {
 
     /// Cancels every task and drops the futures, all but those that are on the stack. Returns how many.
     fn cancel_all(self: &Rc<Self>) -> usize {
-        let tasks = self.table.tasks(None);
+        let tasks = self.table().tasks(None);
         for task in &tasks {
             task.cancel();
         }
@@ -335,7 +331,7 @@ impl Core {
             handler.close();
             reactor.close();
         }
-        close_pool(&self.home);
+        home::close(&self.home);
         current::unregister(self.number);
     }
 }

@@ -55,7 +55,7 @@ impl Loop {
     }
 
     fn only_task(&self) -> TaskRef {
-        self.table.tasks(None).pop().expect("there is one")
+        self.table().tasks(None).pop().expect("there is one")
     }
 
     /// Runs until the task is finished, sleeping in between.
@@ -195,7 +195,7 @@ fn a_detached_task_completes_once_and_its_memory_goes_with_the_last_waker() {
             waker.wake();
         });
         drop(handle);
-        while home.table.has(1) {
+        while home.table().has(1) {
             home.pass();
         }
         home.close();

@@ -1,13 +1,13 @@
 //! Tests of the order of the queue, with tasks that are never polled.
 
 use std::future::ready;
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::RunQueue;
-use crate::home::{Doorbell, Home, close_pool};
-use crate::task::{Header, Polled, Running, TaskRef, spawn};
-use crate::task_table::TaskTable;
+use crate::home::{self, Doorbell, Home};
+use crate::task::{Header, Polled, Running, TaskLabel, TaskRef, spawn};
 
 struct Silent;
 
@@ -18,17 +18,18 @@ impl Doorbell for Silent {
 /// Tasks that are run to their end when this is dropped.
 struct Tasks {
     home: Arc<Home>,
-    _table: Arc<TaskTable>,
     tasks: Vec<TaskRef>,
 }
 
-fn tasks(count: u32) -> Tasks {
+fn tasks(count: u64) -> Tasks {
     let home: Arc<Home> = Home::new(Box::new(Silent));
-    let table = TaskTable::new();
-    // Nobody looks at their place.
-    let place = table.vacant();
-    let tasks = (0..count).map(|_| spawn(&home, place, ready(())).0).collect();
-    Tasks { home, _table: table, tasks }
+    for id in 1..=count {
+        let label = TaskLabel { id, name: None, spawned_at: Location::caller() };
+        spawn(&home, label, ready(())).detach();
+    }
+    while home.queue().pop().is_some() {}
+    let tasks = home.table().tasks(None);
+    Tasks { home, tasks }
 }
 
 impl Drop for Tasks {
@@ -39,9 +40,11 @@ impl Drop for Tasks {
             assert!(matches!(running.poll(), Polled::Ready));
             running.succeed();
             assert!(matches!(running.discard_result(), Ok(None)));
+            drop(task);
+            let task = self.home.table().remove(running.place());
             running.finish(task);
         }
-        close_pool(&self.home);
+        home::close(&self.home);
     }
 }
 

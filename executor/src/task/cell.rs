@@ -17,41 +17,49 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::TaskLabel;
+use super::entry::Entry;
+use super::fitted::{Fitted, is_large};
 use super::join::{JoinError, JoinHandle, join_handle};
 use super::joiner::{Joiner, JoinerSlot};
+use super::kind::{VTable, vtable};
 use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
-use crate::home::{self, Block, Home};
+use crate::arena::{self, Class, Place};
+use crate::home::Home;
 use crate::inbox::{Node, NodeVTable, Pushed};
+use crate::observe::{self, What};
 use crate::sync::Cell;
-use crate::task_table::Place;
 
 /// What a task is to those who do not know its future's type.
+///
+/// It stays when the task is gone and its cell is free, for the next task: others may be about to read the entry and
+/// the vtable, which they do not believe then.
+#[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Header {
     /// The link in the inbox, and the vtable.
-    node: Node,
-    /// The link in the run queue. Home.
+    pub(super) node: Node,
+    /// What the table of tasks tells.
+    pub(super) entry: Entry,
+    /// The link in the run queue, or among the free cells. Home, or whoever frees the cell.
     pub(crate) queue_next: Cell<*mut Header>,
-    /// The executor it belongs to. The cell's memory counts as a reference on it.
-    home: NonNull<Home>,
     pub(super) state: State,
-    /// The task's place in the table. Home, until the task is complete.
-    pub(super) place: Place,
     /// Who waits for the result. Home, until the last reference frees it.
     pub(super) joiner: JoinerSlot,
 }
 
-/// The functions that know the future's type.
-#[repr(C)]
-pub(super) struct VTable {
-    /// First, so that a pointer to it is a pointer to the whole, [header-first].
-    node: NodeVTable,
-    block: Block,
-    /// The stage's place in the cell: that of the output, too.
-    pub(super) stage: usize,
-    pub(super) poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Polled,
-    pub(super) drop_future: unsafe fn(NonNull<Header>),
-    pub(super) drop_output: unsafe fn(NonNull<Header>),
+impl Header {
+    /// The header of a cell that was never used.
+    pub(crate) fn vacant() -> Header {
+        Header {
+            // SAFETY: replaced by `enter` before anybody pushes the node.
+            node: unsafe { Node::new(ptr::null()) },
+            entry: Entry::vacant(),
+            queue_next: Cell::new(ptr::null_mut()),
+            state: State::new(),
+            joiner: JoinerSlot::new(),
+        }
+    }
 }
 
 /// How a poll ended.
@@ -83,47 +91,62 @@ union Stage<F: Future> {
     _error: ManuallyDrop<JoinError>,
 }
 
-/// Makes a task that is not yet in any queue. Home.
-///
-/// Returns the table's reference and the handle.
+/// Makes a task, enters it in the table, which owns a reference, and queues it. Home.
 ///
 /// # Panics
 ///
 /// On any other thread than home.
+#[inline]
 pub(crate) fn spawn<F: Future + 'static>(
     home: &Arc<Home>,
-    place: Place,
+    label: TaskLabel,
     future: F,
-) -> (TaskRef, JoinHandle<F::Output>) {
+) -> JoinHandle<F::Output> {
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
-    let cell = home::allocate(home, VTables::<F>::BLOCK).cast::<TaskCell<F>>();
-    let header = Header {
-        // SAFETY: a promoted constant is static.
-        node: unsafe { Node::new(ptr::from_ref(&VTables::<F>::TASK).cast()) },
-        queue_next: Cell::new(ptr::null_mut()),
-        home: home::pointer(home),
-        state: State::new(),
-        place,
-        joiner: JoinerSlot::new(),
-    };
+    let header = Fitted::<F>::PLACE(home, label, future);
+    // SAFETY: [queued-once]: newborn, and born queued; the table's reference keeps it alive.
+    unsafe { home.queue().push(header) };
+    home.ring_if_idle();
+    // SAFETY: the output's type is right, this is the home thread, and the state was born with the handle's reference.
+    unsafe { join_handle(TaskRef { header }) }
+}
+
+/// Puts a future into a cell, and the cell into the table.
+#[inline]
+pub(super) fn place<F: Future + 'static>(
+    home: &Arc<Home>,
+    label: TaskLabel,
+    future: F,
+) -> NonNull<Header> {
+    let TaskLabel { id, name, spawned_at } = label;
+    let kind = home.kinds().of(&VTables::<F>::TASK, spawned_at);
+    let (id_high, id_low) = ((id >> u32::BITS) as u32, id as u32);
+    let cell = arena::allocate(home, VTables::<F>::CLASS, id_high).cast::<TaskCell<F>>();
     let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-    // SAFETY: the block is unused and was allocated for this type.
-    unsafe { cell.write(TaskCell { header, stage }) };
-    let header = cell.cast();
-    // The state was born with these two references.
-    // SAFETY: the output's type is right, and this is the home thread.
-    let handle = unsafe { join_handle(TaskRef { header }) };
-    (TaskRef { header }, handle)
+    // SAFETY: [cell-in-chunk]: the cell is ours, and large enough.
+    let stage_place = unsafe { &raw mut (*cell.as_ptr()).stage };
+    // SAFETY: as above.
+    unsafe { stage_place.write(stage) };
+    // SAFETY: as above.
+    let state_place = unsafe { &raw mut (*cell.as_ptr()).header.state };
+    // SAFETY: as above; nobody has a reference on the task that was here.
+    unsafe { state_place.write(State::new()) };
+    let is_named = name.is_some();
+    if let Some(name) = name {
+        home.table().name(id, name);
+    }
+    // SAFETY: [cell-in-chunk]: the arena has written the header, and `free` has emptied the joiner's slot.
+    unsafe { cell.cast::<Header>().as_ref() }.enter(id_low, kind, is_named);
+    cell.cast()
 }
 
 struct VTables<F>(PhantomData<F>);
 
 impl<F: Future + 'static> VTables<F> {
-    const BLOCK: Block = Block::of(Layout::new::<TaskCell<F>>());
+    const CLASS: Class = Class::of(Layout::new::<TaskCell<F>>());
 
     const TASK: VTable = VTable {
         node: NodeVTable { run: serve_post, discard: discard_post },
-        block: Self::BLOCK,
         stage: mem::offset_of!(TaskCell<F>, stage),
         poll: Self::poll,
         drop_future: Self::drop_future,
@@ -263,12 +286,30 @@ impl TaskRef {
 
     #[inline]
     pub(crate) fn is_home(&self) -> bool {
-        self.header().home().is_home()
+        arena::is_home(self.header)
+    }
+
+    /// Wakes the task and gives up the reference. Any thread.
+    #[inline]
+    pub(crate) fn wake(self) {
+        // Not by its destructor, which would ask again whose thread this is.
+        let task = ManuallyDrop::new(self);
+        let after = if task.is_home() {
+            task.wake_at_home();
+            task.state().drop_local_ref()
+        } else {
+            task.post(Post::Wake);
+            task.state().drop_remote_ref()
+        };
+        if after == AfterDrop::Free {
+            // SAFETY: that was the last reference, [last-ref-frees].
+            unsafe { free(task.header) };
+        }
     }
 
     /// Wakes the task. Any thread.
     #[inline]
-    pub(crate) fn wake(&self) {
+    pub(crate) fn wake_by_ref(&self) {
         if self.is_home() {
             self.wake_at_home();
         } else {
@@ -288,43 +329,32 @@ impl TaskRef {
     #[inline]
     fn wake_at_home(&self) {
         if self.state().wake() == AfterWake::Enqueue {
-            self.enqueue();
+            enqueue(self.header);
         }
     }
 
     fn cancel_at_home(&self) {
         if self.state().cancel() == AfterWake::Enqueue {
-            self.enqueue();
+            enqueue(self.header);
         }
-    }
-
-    /// Queues the task. Home, after the state said `Enqueue`.
-    #[inline]
-    fn enqueue(&self) {
-        enqueue(self.header);
-    }
-
-    /// Puts a new task, which was born queued, into the queue. Home.
-    pub(crate) fn enqueue_first(&self) {
-        let home = self.header().home();
-        // SAFETY: [queued-once]: newborn, and born queued; the table's reference keeps it alive.
-        unsafe { home.queue().push(self.header) };
-        home.ring_if_idle();
     }
 
     fn post(&self, post: Post) {
         if self.state().post(post) == AfterPost::Nothing {
             return;
         }
-        let home = self.header().home();
+        if observe::is_on() {
+            observe::report(id_of(self.header), What::WokenElsewhere);
+        }
+        let home = home_of(self.header);
         // SAFETY: `post` counted a reference for the place in the inbox and made sure that there
         // is one place at most, [queued-once].
         match unsafe { home.inbox().push(self.header.cast()) } {
             // Our own reference, which the caller keeps until we return, keeps the home alive.
             Pushed::First => home.ring(),
             Pushed::More => {}
-            // The executor is gone, and so is the future: nothing to wake.
-            Pushed::Closed => drop(TaskRef { header: self.header }),
+            // SAFETY: the reference that `post` counted.
+            Pushed::Closed => unsafe { refused(self.header) },
         }
     }
 
@@ -347,10 +377,22 @@ impl TaskRef {
     /// - `T` is the future's output type.
     /// - `State::take_result` has just answered `Output`, [running-is-lock].
     pub(super) unsafe fn take_output<T>(&self) -> T {
-        // SAFETY: the offset is that of the stage, within the allocation.
-        let output = unsafe { self.header.as_ptr().byte_add(self.vtable().stage) };
+        if const { is_large::<T>() } {
+            // SAFETY: forwarded; `spawn` has chosen a future that boxes its output.
+            return *unsafe { self.take_stage::<Box<T>>() };
+        }
+        // SAFETY: forwarded.
+        unsafe { self.take_stage() }
+    }
+
+    /// # Safety
+    ///
+    /// `State::take_result` has just given us the stage, [running-is-lock], which holds a `T`.
+    unsafe fn take_stage<T>(&self) -> T {
+        // SAFETY: the offset is that of the stage, within the cell.
+        let stage = unsafe { self.header.as_ptr().byte_add(self.vtable().stage) };
         // SAFETY: the union's fields all begin at its start, and it holds a `T`.
-        unsafe { output.cast::<T>().read() }
+        unsafe { stage.cast::<T>().read() }
     }
 
     /// Moves the error out of the stage. Home.
@@ -359,8 +401,8 @@ impl TaskRef {
     ///
     /// `State::take_result` has just answered `Error`, [running-is-lock].
     pub(super) unsafe fn take_error(&self) -> JoinError {
-        // SAFETY: forwarded; a union's fields all begin at its start.
-        unsafe { self.take_output::<JoinError>() }
+        // SAFETY: forwarded.
+        unsafe { self.take_stage::<JoinError>() }
     }
 }
 
@@ -394,33 +436,37 @@ impl fmt::Debug for TaskRef {
     }
 }
 
-impl Header {
-    fn home(&self) -> &Home {
-        // SAFETY: the cell's memory counts as a reference on its home.
-        unsafe { self.home.as_ref() }
-    }
+/// Lets go of a post that the inbox did not take: the executor is gone, and so is the future. Nothing to wake.
+///
+/// # Safety
+///
+/// The caller gives up a reference on the task.
+#[cold]
+unsafe fn refused(header: NonNull<Header>) {
+    drop(TaskRef { header });
 }
 
-/// The vtable of the task type, of which the node knows the first part.
-pub(super) fn vtable(header: &Header) -> &'static VTable {
-    let address = header.node.vtable_address();
-    // SAFETY: [header-first]: headers are made by `spawn` only, which gave the address of a whole, static
-    // `VTable`.
-    unsafe { &*address.cast::<VTable>() }
+/// The home of a task. For as long as a reference on the task keeps its cell in use.
+#[inline]
+fn home_of<'a>(header: NonNull<Header>) -> &'a Home {
+    // SAFETY: [cells-hold-home]: the callers hold a reference on the task, or own its future.
+    unsafe { arena::home_of(header).as_ref() }
+}
+
+/// The task's id; 0 if it has ended. Any thread that has a reference on it, or home while it is listed.
+#[cold]
+fn id_of(header: NonNull<Header>) -> u64 {
+    Place::of(header).id().unwrap_or(0)
 }
 
 /// Queues a task at home and rings if nobody runs the queue. Home.
 #[inline]
 pub(super) fn enqueue(header: NonNull<Header>) {
-    // SAFETY: the callers hold a reference or own the task's future.
-    let home = unsafe { header.as_ref() }.home();
+    let home = home_of(header);
     // SAFETY: the state has just answered `Enqueue`, or the task is newborn, [queued-once]; the
     // table's reference keeps it alive, since only complete tasks leave the table.
     unsafe { home.queue().push(header) };
-    // SAFETY: as above.
-    let place = unsafe { header.as_ref() }.place;
-    // SAFETY: [place-in-table]: only a task of an executor that is there is queued.
-    home.queued(|| unsafe { place.id() });
+    home.queued(|| id_of(header));
 }
 
 /// # Safety
@@ -429,14 +475,13 @@ pub(super) fn enqueue(header: NonNull<Header>) {
 pub(super) unsafe fn free(header: NonNull<Header>) {
     // SAFETY: alive until the end of this function.
     let shared = unsafe { header.as_ref() };
-    let (home, block) = (shared.home, vtable(shared).block);
     let joiner = shared.joiner.take();
     #[cfg(aio_loom)]
     // SAFETY: as for this function.
     unsafe { &mut *header.as_ptr() }.state.retire();
-    // SAFETY: allocated by `spawn` for this home and layout; the stage is empty, since the result is
-    // taken or dropped before the handle's reference goes, and so is the waker's slot now.
-    unsafe { home::free(home, header.cast(), block) };
+    // SAFETY: allocated by `spawn`; the stage is empty, since the result is taken or dropped before the handle's
+    // reference goes, and so is the joiner's slot now.
+    unsafe { arena::free(header) };
     drop(joiner);
 }
 

@@ -11,7 +11,8 @@ use std::task::Context;
 use std::thread;
 
 use super::JoinError;
-use super::cell::{Header, Polled, TaskRef, discard_result, enqueue, free, vtable};
+use super::cell::{Header, Polled, TaskRef, discard_result, enqueue, free};
+use super::kind::vtable;
 use super::state::{AfterDrop, AfterStart, AfterWake, Outcome};
 use super::waker;
 use crate::home::Home;
@@ -42,7 +43,7 @@ impl Running {
 
     #[inline]
     pub(crate) fn place(&self) -> Place {
-        self.header().place
+        Place::of(self.header)
     }
 
     pub(crate) fn has_join(&self) -> bool {
@@ -107,16 +108,18 @@ impl Running {
 
     /// Ends a complete task's life on the executor and wakes whoever waits for it. `table` is the
     /// reference that the task table held.
+    ///
+    /// The cell goes last: waking can be foreign code, and whoever asks there which task is polled looks at
+    /// this one's place, [place-in-table].
     pub(crate) fn finish(self, table: TaskRef) {
         debug_assert!(table.header == self.header, "the table's entry is this task's");
         let table = ManuallyDrop::new(table);
-        let joiner = table.header().joiner.take();
+        if let Some(joiner) = table.header().joiner.take() {
+            joiner.wake();
+        }
         if table.state().merge() == AfterDrop::Free {
             // SAFETY: `merge` gave up the table's reference, and it was the last, [last-ref-frees].
             unsafe { free(self.header) };
-        }
-        if let Some(joiner) = joiner {
-            joiner.wake();
         }
     }
 }

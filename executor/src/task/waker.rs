@@ -67,8 +67,7 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 /// As for `peek`; consumes the waker.
 unsafe fn wake(data: *const ()) {
     // SAFETY: forwarded; the waker's reference is ours now.
-    let task = unsafe { TaskRef::from_raw(data) };
-    task.wake();
+    unsafe { TaskRef::from_raw(data) }.wake();
 }
 
 /// # Safety
@@ -76,7 +75,7 @@ unsafe fn wake(data: *const ()) {
 /// As for `peek`.
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: forwarded.
-    unsafe { peek(data) }.wake();
+    unsafe { peek(data) }.wake_by_ref();
 }
 
 /// # Safety
