@@ -1,4 +1,4 @@
-//! The task's allocation: header, then the future or what became of it.
+//! The task's cell: header, then the future or what became of it.
 //!
 //! The raw-pointer work on tasks is here. [`TaskRef`] is a counted reference that any thread may hold; what
 //! the home thread does with the future is in [`running`](super::running). The rest of the executor is
@@ -14,16 +14,15 @@ use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
-use super::TaskLabel;
 use super::entry::Entry;
-use super::join::{JoinError, JoinHandle, join_handle};
+use super::join::JoinError;
 use super::joiner::{Joiner, JoinerSlot};
 use super::kind::{VTable, vtable};
+use super::spawn::is_large;
 use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
-use crate::arena::{self, Class, MAX_STAGE};
+use crate::arena::{self, Class};
 use crate::home::Home;
 use crate::inbox::{Node, NodeVTable, Pushed};
 use crate::sync::Cell;
@@ -76,93 +75,26 @@ pub(crate) enum Polled {
 }
 
 #[repr(C)]
-struct TaskCell<F: Future> {
-    header: Header,
-    stage: UnsafeCell<Stage<F>>,
+pub(super) struct TaskCell<F: Future> {
+    pub(super) header: Header,
+    pub(super) stage: UnsafeCell<Stage<F>>,
 }
 
 /// The future until it is gone; then the output, an error, or nothing: the state tells.
-union Stage<F: Future> {
-    future: ManuallyDrop<F>,
+pub(super) union Stage<F: Future> {
+    pub(super) future: ManuallyDrop<F>,
     output: ManuallyDrop<F::Output>,
     /// Written and read through the address of the union.
     _error: ManuallyDrop<JoinError>,
 }
 
-/// Makes a task, enters it in the table, which owns a reference, and queues it. Home.
-///
-/// # Panics
-///
-/// On any other thread than home.
-#[inline]
-pub(crate) fn spawn<F: Future + 'static>(
-    home: &Arc<Home>,
-    label: TaskLabel,
-    future: F,
-) -> JoinHandle<F::Output> {
-    assert!(home.is_home(), "a task is spawned on the thread of its executor");
-    let header = Layouts::<F>::PLACE(home, label, future);
-    enqueue(header);
-    // SAFETY: the output's type is right, this is the home thread, and the state was born with the handle's reference.
-    unsafe { join_handle(TaskRef { header }) }
-}
-
-/// Whether a future or an output does not fit into a cell, and is boxed.
-const fn is_large<T>() -> bool {
-    size_of::<T>() > MAX_STAGE.size() || align_of::<T>() > MAX_STAGE.align()
-}
-
-struct Layouts<F>(PhantomData<F>);
-
-impl<F: Future + 'static> Layouts<F> {
-    /// What puts such a future into a cell. A constant, so that only what is needed is compiled.
-    const PLACE: fn(&Arc<Home>, TaskLabel, F) -> NonNull<Header> = if is_large::<F::Output>() {
-        |home, label, future| place(home, label, BoxedOutput(Box::pin(future)))
-    } else if is_large::<F>() {
-        |home, label, future| place(home, label, Box::pin(future))
-    } else {
-        place::<F>
-    };
-}
-
-/// A future whose output would not fit into a cell.
-struct BoxedOutput<F>(Pin<Box<F>>);
-
-impl<F: Future> Future for BoxedOutput<F> {
-    type Output = Box<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Box::new(ready!(self.0.as_mut().poll(cx))))
-    }
-}
-
-/// Puts a future into a cell, and the cell into the table.
-#[inline]
-fn place<F: Future + 'static>(home: &Arc<Home>, label: TaskLabel, future: F) -> NonNull<Header> {
-    let TaskLabel { id, name, spawned_at } = label;
-    let kind = home.kinds().of(&VTables::<F>::TASK, spawned_at);
-    let (id_high, id_low) = ((id >> u32::BITS) as u32, id as u32);
-    let cell = arena::allocate(home, VTables::<F>::CLASS, id_high).cast::<TaskCell<F>>();
-    let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-    // SAFETY: [cell-in-chunk]: the cell is ours, and large enough.
-    unsafe { (&raw mut (*cell.as_ptr()).stage).write(stage) };
-    // SAFETY: as above; nobody has a reference on the task that was here.
-    unsafe { (&raw mut (*cell.as_ptr()).header.state).write(State::new()) };
-    let is_named = name.is_some();
-    if let Some(name) = name {
-        home.table().name(id, name);
-    }
-    // SAFETY: [cell-in-chunk]: the arena has written the header, and `free` has emptied the joiner's slot.
-    unsafe { cell.cast::<Header>().as_ref() }.enter(id_low, kind, is_named);
-    cell.cast()
-}
-
-struct VTables<F>(PhantomData<F>);
+/// What the home thread does with a future of that type.
+pub(super) struct VTables<F>(PhantomData<F>);
 
 impl<F: Future + 'static> VTables<F> {
-    const CLASS: Class = Class::of(Layout::new::<TaskCell<F>>());
+    pub(super) const CLASS: Class = Class::of(Layout::new::<TaskCell<F>>());
 
-    const TASK: VTable = VTable {
+    pub(super) const TASK: VTable = VTable {
         node: NodeVTable { run: serve_post, discard: discard_post },
         stage: mem::offset_of!(TaskCell<F>, stage),
         poll: Self::poll,
