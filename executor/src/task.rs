@@ -16,7 +16,7 @@
 //!              └───────────┘                  └───────────┘                   └───────┘
 //! ```
 //!
-//! 1. `cell::spawn` writes the cell, which is its entry in the table, and queues it.
+//! 1. `spawn::spawn` writes the cell, which is its entry in the table, and queues it.
 //! 2. `Running::start` → `State::start_poll`; the executor polls it, or drops its future if it was
 //!    cancelled.
 //! 3. and 4. `Running::suspend` → `State::finish_poll`.
@@ -40,16 +40,16 @@
 
 mod cell;
 mod entry;
-mod fitted;
 mod join;
 mod joiner;
 mod kind;
 mod lost;
 mod running;
+mod spawn;
 mod state;
 mod waker;
 
-pub(crate) use cell::{Header, Polled, TaskRef, spawn};
+pub(crate) use cell::{Header, Polled, TaskRef};
 pub(crate) use entry::Glance;
 pub(crate) use kind::Kinds;
 pub(crate) use lost::write_stderr;
@@ -57,6 +57,7 @@ pub(crate) use lost::{Payload, report_lost_panic, wake_without_panic};
 #[cfg(feature = "qmp")]
 pub(crate) use lost::{drop_payload, message};
 pub(crate) use running::Running;
+pub(crate) use spawn::spawn;
 
 pub use join::{JoinError, JoinHandle};
 pub use lost::{TaskPanic, set_task_panic_hook};

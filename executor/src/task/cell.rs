@@ -1,4 +1,4 @@
-//! The task's allocation: header, then the future or what became of it.
+//! The task's cell: header, then the future or what became of it.
 //!
 //! The raw-pointer work on tasks is here. [`TaskRef`] is a counted reference that any thread may hold; what
 //! the home thread does with the future is in [`running`](super::running). The rest of the executor is
@@ -14,15 +14,13 @@ use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::TaskLabel;
 use super::entry::Entry;
-use super::fitted::{Fitted, is_large};
-use super::join::{JoinError, JoinHandle, join_handle};
+use super::join::JoinError;
 use super::joiner::{Joiner, JoinerSlot};
 use super::kind::{VTable, vtable};
+use super::spawn::is_large;
 use super::state::{AfterDrop, AfterPost, AfterWake, Outcome, Post, State};
 use crate::arena::{self, Class, Place};
 use crate::home::Home;
@@ -78,74 +76,26 @@ pub(crate) enum Polled {
 }
 
 #[repr(C)]
-struct TaskCell<F: Future> {
-    header: Header,
-    stage: UnsafeCell<Stage<F>>,
+pub(super) struct TaskCell<F: Future> {
+    pub(super) header: Header,
+    pub(super) stage: UnsafeCell<Stage<F>>,
 }
 
 /// The future until it is gone; then the output, an error, or nothing: the state tells.
-union Stage<F: Future> {
-    future: ManuallyDrop<F>,
+pub(super) union Stage<F: Future> {
+    pub(super) future: ManuallyDrop<F>,
     output: ManuallyDrop<F::Output>,
     /// Written and read through the address of the union.
     _error: ManuallyDrop<JoinError>,
 }
 
-/// Makes a task, enters it in the table, which owns a reference, and queues it. Home.
-///
-/// # Panics
-///
-/// On any other thread than home.
-#[inline]
-pub(crate) fn spawn<F: Future + 'static>(
-    home: &Arc<Home>,
-    label: TaskLabel,
-    future: F,
-) -> JoinHandle<F::Output> {
-    assert!(home.is_home(), "a task is spawned on the thread of its executor");
-    let header = Fitted::<F>::PLACE(home, label, future);
-    // SAFETY: [queued-once]: newborn, and born queued; the table's reference keeps it alive.
-    unsafe { home.queue().push(header) };
-    home.ring_if_idle();
-    // SAFETY: the output's type is right, this is the home thread, and the state was born with the handle's reference.
-    unsafe { join_handle(TaskRef { header }) }
-}
-
-/// Puts a future into a cell, and the cell into the table.
-#[inline]
-pub(super) fn place<F: Future + 'static>(
-    home: &Arc<Home>,
-    label: TaskLabel,
-    future: F,
-) -> NonNull<Header> {
-    let TaskLabel { id, name, spawned_at } = label;
-    let kind = home.kinds().of(&VTables::<F>::TASK, spawned_at);
-    let (id_high, id_low) = ((id >> u32::BITS) as u32, id as u32);
-    let cell = arena::allocate(home, VTables::<F>::CLASS, id_high).cast::<TaskCell<F>>();
-    let stage = UnsafeCell::new(Stage { future: ManuallyDrop::new(future) });
-    // SAFETY: [cell-in-chunk]: the cell is ours, and large enough.
-    let stage_place = unsafe { &raw mut (*cell.as_ptr()).stage };
-    // SAFETY: as above.
-    unsafe { stage_place.write(stage) };
-    // SAFETY: as above.
-    let state_place = unsafe { &raw mut (*cell.as_ptr()).header.state };
-    // SAFETY: as above; nobody has a reference on the task that was here.
-    unsafe { state_place.write(State::new()) };
-    let is_named = name.is_some();
-    if let Some(name) = name {
-        home.table().name(id, name);
-    }
-    // SAFETY: [cell-in-chunk]: the arena has written the header, and `free` has emptied the joiner's slot.
-    unsafe { cell.cast::<Header>().as_ref() }.enter(id_low, kind, is_named);
-    cell.cast()
-}
-
-struct VTables<F>(PhantomData<F>);
+/// What the home thread does with a future of that type.
+pub(super) struct VTables<F>(PhantomData<F>);
 
 impl<F: Future + 'static> VTables<F> {
-    const CLASS: Class = Class::of(Layout::new::<TaskCell<F>>());
+    pub(super) const CLASS: Class = Class::of(Layout::new::<TaskCell<F>>());
 
-    const TASK: VTable = VTable {
+    pub(super) const TASK: VTable = VTable {
         node: NodeVTable { run: serve_post, discard: discard_post },
         stage: mem::offset_of!(TaskCell<F>, stage),
         poll: Self::poll,
@@ -453,20 +403,33 @@ fn home_of<'a>(header: NonNull<Header>) -> &'a Home {
     unsafe { arena::home_of(header).as_ref() }
 }
 
-/// The task's id; 0 if it has ended. Any thread that has a reference on it, or home while it is listed.
-#[cold]
-fn id_of(header: NonNull<Header>) -> u64 {
-    Place::of(header).id().unwrap_or(0)
-}
-
 /// Queues a task at home and rings if nobody runs the queue. Home.
 #[inline]
 pub(super) fn enqueue(header: NonNull<Header>) {
     let home = home_of(header);
-    // SAFETY: the state has just answered `Enqueue`, or the task is newborn, [queued-once]; the
+    // SAFETY: [queued-once]: the state has just answered `Enqueue`; the
     // table's reference keeps it alive, since only complete tasks leave the table.
     unsafe { home.queue().push(header) };
     home.queued(|| id_of(header));
+}
+
+/// A new task comes into the queue. Home.
+///
+/// # Safety
+///
+/// The task was born queued, and the table's reference keeps it alive.
+#[inline]
+pub(super) unsafe fn enqueue_first(header: NonNull<Header>) {
+    let home = home_of(header);
+    // SAFETY: [queued-once]: by this function's contract.
+    unsafe { home.queue().push(header) };
+    home.ring_if_idle();
+}
+
+/// The task's id; 0 if it has ended. Any thread that has a reference on it, or home while it is listed.
+#[cold]
+fn id_of(header: NonNull<Header>) -> u64 {
+    Place::of(header).id().unwrap_or(0)
 }
 
 /// # Safety

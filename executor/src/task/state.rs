@@ -40,6 +40,9 @@ const ERROR: u32 = 1 << 8;
 /// The task is complete and the `JoinHandle`'s reference is the only one. Set by `merge`, never cleared.
 const SOLE: u32 = 1 << 9;
 
+/// A new task's local word.
+const NEW: u32 = QUEUED | JOIN | (2 * LOCAL_REF);
+
 const LOCAL_SHIFT: u32 = 10;
 /// One reference in the local word.
 const LOCAL_REF: u32 = 1 << LOCAL_SHIFT;
@@ -137,7 +140,15 @@ pub(crate) struct State {
 impl State {
     /// A task that is in the run queue and has two references: the task table's and the handle's.
     pub(crate) fn new() -> State {
-        State { local: Cell::new(QUEUED | JOIN | (2 * LOCAL_REF)), remote: AtomicU32::new(0) }
+        State { local: Cell::new(NEW), remote: AtomicU32::new(0) }
+    }
+
+    /// Makes the state of a task that has gone that of a new one, as `new`. Home.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.local.set(NEW);
+        // Relaxed: whoever frees a cell comes after all others, and home after that.
+        self.remote.store(0, Ordering::Relaxed);
     }
 
     // The local word: home thread only.
