@@ -1,7 +1,7 @@
 //! Every combination of how a task ends, who panics, what becomes of its handle and of its waker.
 //!
 //! One oracle for all of them: the number of polls, of drops of the future and of the output, of wakes of the
-//! joiner, of panics that nobody joined, and of frees of the cell. Alone in its process, since the allocator
+//! joiner, of panics that nobody joined, and of frees of the memory that the cell is in. Alone in its process, since the allocator
 //! and the panic hook are the process's.
 
 mod common;
@@ -135,27 +135,27 @@ impl Case {
     }
 }
 
-/// Counts the blocks of the size of this test's cells.
+/// Counts the blocks that cells are in: each executor here has one task, so one block.
 struct Allocator;
 
-static CELLS_MADE: AtomicUsize = AtomicUsize::new(0);
-static CELLS_FREED: AtomicUsize = AtomicUsize::new(0);
-const PADDING: usize = 9_000;
+static BLOCKS_MADE: AtomicUsize = AtomicUsize::new(0);
+static BLOCKS_FREED: AtomicUsize = AtomicUsize::new(0);
 
-fn is_cell(layout: Layout) -> bool {
-    (PADDING..PADDING + 500).contains(&layout.size())
+/// Nothing else is aligned so strictly.
+fn has_cells(layout: Layout) -> bool {
+    layout.align() == 16 * 1024
 }
 
 // SAFETY: everything is the system allocator's; counting does not allocate.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CELLS_MADE.fetch_add(usize::from(is_cell(layout)), Ordering::SeqCst);
+        BLOCKS_MADE.fetch_add(usize::from(has_cells(layout)), Ordering::SeqCst);
         // SAFETY: forwarded.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        CELLS_FREED.fetch_add(usize::from(is_cell(layout)), Ordering::SeqCst);
+        BLOCKS_FREED.fetch_add(usize::from(has_cells(layout)), Ordering::SeqCst);
         // SAFETY: forwarded.
         unsafe { System.dealloc(block, layout) }
     }
@@ -202,12 +202,7 @@ fn spawn(
     shared: &Rc<Shared>,
 ) -> Joined {
     let (in_poll, its_counts) = (Rc::clone(shared), Arc::clone(counts));
-    let padding = [0_u8; PADDING];
-    let poll = move |cx: &mut Context<'_>| {
-        assert_eq!(padding.len(), PADDING);
-        std::hint::black_box(&padding);
-        poll_of(case, &its_counts, &in_poll, cx)
-    };
+    let poll = move |cx: &mut Context<'_>| poll_of(case, &its_counts, &in_poll, cx);
     let on_drop = move || {
         assert!(case.panics != Panics::InFutureDrop, "the future's destructor panics");
     };
@@ -277,7 +272,7 @@ fn outcome_of(result: &Result<CountedOutput, JoinError>) -> Outcome {
 /// Checks the kept waker after the end: it keeps the memory and nothing else.
 fn outlive(case: Case, shared: &Shared, made: usize) {
     let freed = |n: usize, when: &str| {
-        assert_eq!(CELLS_FREED.load(Ordering::SeqCst), made - 1 + n, "{when} {case:?}");
+        assert_eq!(BLOCKS_FREED.load(Ordering::SeqCst), made - 1 + n, "{when} {case:?}");
     };
     let Some(waker) = shared.waker.take() else {
         return freed(1, "without a waker");
@@ -297,7 +292,7 @@ fn check(case: Case) {
     let (counts, shared) = (Counts::new(), Rc::<Shared>::default());
     let lost_before = LOST_PANICS.load(Ordering::SeqCst);
     let handle = spawn(&executor, case, &counts, &shared);
-    let made = CELLS_MADE.load(Ordering::SeqCst);
+    let made = BLOCKS_MADE.load(Ordering::SeqCst);
     *shared.handle.borrow_mut() = Some(handle);
     let (joiner, joiner_waker) = CountingWaker::new();
     if case.handle == Handle::Awaited {
@@ -323,6 +318,7 @@ fn check(case: Case) {
     assert_eq!(counts.output_drops(), expected.outputs, "{case:?}");
     let lost = LOST_PANICS.load(Ordering::SeqCst) - lost_before;
     assert_eq!(lost, expected.lost_panics, "{case:?}");
+    drop(executor);
     outlive(case, &shared, made);
 }
 

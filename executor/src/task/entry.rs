@@ -12,7 +12,7 @@
 use std::ptr;
 
 use super::cell::Header;
-use super::kind::{Kind, kind};
+use super::kind::Kind;
 use crate::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// See the module's documentation.
@@ -89,7 +89,8 @@ impl Header {
         if low == 0 {
             return None;
         }
-        let kind = kind(self);
+        // Not looked at yet: it can be a later task's, which this thread does not yet know.
+        let kind = self.node.vtable_address();
         let polls = self.entry.polls.load(Ordering::Relaxed);
         let id = whole(high(), low);
         // Pairs with the fence in `enter`: if one of these is a later task's, so is the id now.
@@ -97,6 +98,8 @@ impl Header {
         if self.entry.id_low.load(Ordering::Relaxed) != low {
             return None;
         }
+        // SAFETY: [header-first] [place-in-table]: the kind of the task of that id, and made before it.
+        let kind = unsafe { &*kind.cast::<Kind>() };
         Some(Glance { id, kind, polls: polls / POLL, is_named: polls & NAMED != 0 })
     }
 }

@@ -101,16 +101,10 @@ fn remember(
     kind
 }
 
-/// The kind of a task. Home, or with a reference on the task, or having found it listed.
-#[inline]
-pub(super) fn kind(header: &Header) -> &'static Kind {
-    let address = header.node.vtable_address();
-    // SAFETY: [header-first]: `spawn` gave each header that anybody looks at the address of a whole, static `Kind`.
-    unsafe { &*address.cast::<Kind>() }
-}
-
-/// The vtable of the task type.
+/// The vtable of a task's type. Home, or with a reference on the task.
 #[inline]
 pub(super) fn vtable(header: &Header) -> &'static VTable {
-    &kind(header).vtable
+    let address = header.node.vtable_address();
+    // SAFETY: [header-first]: `spawn` gave each task's header the address of a whole, static `Kind`.
+    unsafe { &*address.cast::<VTable>() }
 }
