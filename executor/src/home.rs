@@ -13,6 +13,8 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use crate::inbox::{Inbox, Job, Pushed};
 use crate::run_queue::RunQueue;
 use crate::sync::{alloc, dealloc};
@@ -27,7 +29,8 @@ pub(crate) trait Doorbell: Send + Sync {
 /// What an executor shares with its tasks. See the module's documentation.
 pub(crate) struct Home {
     inbox: Inbox,
-    thread: u32,
+    /// Padded: each wake elsewhere reads it, and each poll at home writes to what is beside it otherwise.
+    thread: CachePadded<u32>,
     doorbell: Box<dyn Doorbell>,
     // Home thread only, from here on.
     queue: RunQueue,
@@ -48,7 +51,7 @@ impl Home {
     pub(crate) fn new(doorbell: Box<dyn Doorbell>) -> Arc<Home> {
         Arc::new(Home {
             inbox: Inbox::new(),
-            thread: thread_id::get_or_assign(),
+            thread: CachePadded::new(thread_id::get_or_assign()),
             doorbell,
             queue: RunQueue::new(),
             pool: Pool::new(),
@@ -59,7 +62,7 @@ impl Home {
     /// Whether the calling thread is the home thread. Any thread, at any time.
     #[inline]
     pub(crate) fn is_home(&self) -> bool {
-        self.thread == thread_id::get()
+        *self.thread == thread_id::get()
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
@@ -103,7 +106,7 @@ impl Home {
 
 impl fmt::Debug for Home {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Home").field("thread", &self.thread).finish_non_exhaustive()
+        f.debug_struct("Home").field("thread", &*self.thread).finish_non_exhaustive()
     }
 }
 
