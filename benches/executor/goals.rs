@@ -42,6 +42,7 @@ const fn in_qemu(row: &'static str, most: f64) -> Goal {
 const KERNEL: &str = "the kernel's wake of a sleeper is nearly all of it, for everybody";
 const HOP: &str = "the far side spawns a task, which is listed and can be cancelled: 430 instructions, \
                    and a cache line each way";
+const TASK: &str = "the place in the table of tasks, which lists and cancels them";
 const FD: &str = "six system calls, as the floor; 900 instructions a hop";
 const SOCKET: &str = "six system calls, as the floor; 900 instructions a hop, and `recvmsg` takes 160 ns \
                       more than `recv`: it tells whether a short read means an empty socket";

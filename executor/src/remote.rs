@@ -47,10 +47,7 @@ pub(crate) struct Errand<T> {
 
 /// The two ends of a piece of work.
 pub(crate) fn pair<T>() -> (Errand<T>, Remote<T>) {
-    of_ends(Slot::alone())
-}
-
-fn of_ends<T>((far, near): (FarEnd<T>, NearEnd<T>)) -> (Errand<T>, Remote<T>) {
+    let (far, near) = Slot::alone();
     (Errand { end: Some(far) }, Remote { end: near, let_go: false })
 }
 

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 
 use super::blocks;
 use super::slot::{self, FarEnd, Slot};
-use super::{Errand, Remote, of_ends, result_after_drop};
+use super::{Errand, Remote, result_after_drop};
 use crate::current;
 use crate::inbox::{Job, Node, NodeVTable, report};
 use crate::local_executor::Core;
@@ -59,10 +59,10 @@ where
         spawned_at,
         content: UnsafeCell::new(Content { make: ManuallyDrop::new(make) }),
     });
+    // The far end goes with the node: `Carrier::arrived` has it again.
     // SAFETY: [slot-two-ends]: just made, and freed by `VTables::free` alone.
-    let (errand, remote) = of_ends(unsafe { slot::ends(slot_of(parcel)) });
-    // It goes with the node: `Carrier::arrived` has it again.
-    mem::forget(errand);
+    let (_far, near) = unsafe { slot::ends(slot_of(parcel)) };
+    let remote = Remote { end: near, let_go: false };
     // SAFETY: `run` and `discard` of the node take the parcel; what is in it is `Send`, by the bounds.
     (unsafe { Job::of_node(node_of(parcel)) }, remote)
 }
@@ -149,8 +149,8 @@ where
         // SAFETY: [parcel-carrier]: the pointer was made from that of the whole, by `node_of`.
         let parcel =
             unsafe { node.byte_sub(offset_of!(Parcel<M, F>, node)) }.cast::<Parcel<M, F>>();
-        // SAFETY: [parcel-carrier]: `parcel` forgot this very end.
-        let far = unsafe { FarEnd::forgotten(slot_of(parcel)) };
+        // SAFETY: [parcel-carrier]: `parcel` left this very end to the node.
+        let far = unsafe { FarEnd::again(slot_of(parcel)) };
         Carrier { parcel, inside: Inside::Function, errand: Errand { end: Some(far) } }
     }
 

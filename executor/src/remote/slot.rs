@@ -152,12 +152,12 @@ impl<T> UnwindSafe for NearEnd<T> {}
 impl<T> RefUnwindSafe for NearEnd<T> {}
 
 impl<T> FarEnd<T> {
-    /// The far end again that the caller has forgotten.
+    /// The far end again, after it went through a place that knows no types.
     ///
     /// # Safety
     ///
-    /// The end came from `ends` for this slot, has not listened, and was given up by `mem::forget`, once.
-    pub(super) unsafe fn forgotten(slot: NonNull<Slot<T>>) -> FarEnd<T> {
+    /// The end that came from `ends` for this slot was not used, and is not used any more.
+    pub(super) unsafe fn again(slot: NonNull<Slot<T>>) -> FarEnd<T> {
         FarEnd { slot, known: Identity::NONE }
     }
 

@@ -137,10 +137,7 @@ impl TimerQueue {
     /// Returns when the loop is to come back for `clock`: at the earliest deadline; or, if that one and a few
     /// more are within `window`, at its end, for all of them.
     pub(crate) fn next_call(&self, clock: Clock, window: &Range<i64>) -> Option<i64> {
-        let queue = self.lock(clock);
-        let earliest = queue.heap.earliest()?;
-        let waits = window.contains(&earliest) && queue.heap.is_crowded_before(window.end);
-        Some(if waits { window.end } else { earliest })
+        self.lock(clock).heap.next_call(window)
     }
 
     /// Returns the number of pending timers on all clocks.
