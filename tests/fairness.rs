@@ -2,11 +2,11 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use common::trace::Trace;
@@ -51,6 +51,37 @@ fn a_request_that_rang_for_a_run_is_not_lost_when_the_budget_ends_with_the_queue
         let sent = std::thread::spawn(move || remote.spawn(async { 7 })).join().unwrap();
 
         assert_eq!(executor.run(sent).unwrap(), 7, "budget of {polls}");
+    }
+}
+
+#[test]
+fn a_request_that_comes_in_a_flood_is_served_whenever_the_budget_ends() {
+    for polls in 1..=120 {
+        let executor = LocalExecutor::new().unwrap();
+        executor.set_budget(Budget { polls, time: Duration::MAX });
+        let wakers = Rc::new(RefCell::new(Vec::new()));
+        for _ in 0..100 {
+            let wakers = Rc::clone(&wakers);
+            let idle = poll_fn(move |cx| {
+                wakers.borrow_mut().push(cx.waker().clone());
+                Poll::<()>::Pending
+            });
+            executor.spawn(idle).detach();
+        }
+        executor.run(async {
+            while executor.stats().polls < 100 {
+                yield_now().await
+            }
+        });
+        let flood = wakers.take();
+        std::thread::spawn(move || flood.into_iter().for_each(Waker::wake)).join().unwrap();
+        let remote = executor.remote();
+        // It is polled after the look that found the flood, and before those that were woken.
+        let late = executor.spawn(async move {
+            std::thread::spawn(move || remote.spawn(async { 7 })).join().unwrap().await
+        });
+
+        assert_eq!(executor.run(late).unwrap().unwrap(), 7, "budget of {polls}");
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
 use std::thread;
@@ -263,4 +263,41 @@ fn a_sleep_outside_any_executor_says_where_it_belongs() {
         common::poll_once(&mut sleep(MOMENT), &waker)
     });
     assert!(text.contains("no executor polls on this thread"), "{text}");
+}
+
+/// The runs of the executor in which sleeps of so many milliseconds end.
+fn runs_that_end(executor: &LocalExecutor, sleeps: &'static [u64]) -> Vec<u64> {
+    let runs = Rc::new(RefCell::new(Vec::new()));
+    let spawner = executor.spawner();
+    let probe = executor.probe();
+    let tasks = sleeps.iter().map(|ms| {
+        let (runs, probe) = (Rc::clone(&runs), probe.clone());
+        spawner.spawn(async move {
+            sleep(Duration::from_millis(*ms)).await;
+            runs.borrow_mut().push(probe.stats().slices);
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    executor.run(join_all(tasks));
+    runs.take()
+}
+
+#[test]
+fn a_crowd_of_timers_within_the_slack_ends_in_one_run() {
+    let executor = LocalExecutor::new().unwrap();
+    executor.set_timer_slack(MOMENT * 100);
+    let runs = runs_that_end(&executor, &[1, 20, 30, 40, 50, 60, 70]);
+    assert_eq!(runs.len(), 7);
+    assert!(runs[1..].iter().all(|run| *run == runs[1]), "{runs:?}");
+}
+
+#[test]
+fn a_few_timers_and_timers_without_slack_are_not_late_on_purpose() {
+    let start = Instant::now();
+    let executor = LocalExecutor::new().unwrap();
+    executor.set_timer_slack(MOMENT * 10_000);
+    assert_eq!(runs_that_end(&executor, &[1, 20, 30, 40]).len(), 4);
+    executor.set_timer_slack(Duration::ZERO);
+    assert_eq!(runs_that_end(&executor, &[1, 20, 30, 40, 50, 60, 70]).len(), 7);
+    assert!(start.elapsed() < MOMENT * 5_000, "{:?}", start.elapsed());
 }

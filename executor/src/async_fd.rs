@@ -35,7 +35,7 @@ pub(crate) mod test_loop;
 mod tests;
 mod waiters;
 
-pub(crate) use reactor::Reactor;
+pub(crate) use reactor::{Events, Reactor};
 
 use reactor::{SourceKey, closed};
 pub use source::Ready;

@@ -12,6 +12,8 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use crate::arena::{self, Arena};
 use crate::inbox::{Inbox, Job, Pushed};
 use crate::observe::{self, What};
@@ -34,7 +36,8 @@ const OBSERVED: u8 = 1 << 1;
 /// What an executor shares with its tasks. See the module's documentation.
 pub(crate) struct Home {
     inbox: Inbox,
-    thread: u32,
+    /// Padded: each wake elsewhere reads it, and each poll at home writes to what is beside it otherwise.
+    thread: CachePadded<u32>,
     doorbell: Box<dyn Doorbell>,
     table: TaskTable,
     // Home thread only, from here on.
@@ -56,7 +59,7 @@ impl Home {
     pub(crate) fn new(doorbell: Box<dyn Doorbell>) -> Arc<Home> {
         Arc::new(Home {
             inbox: Inbox::new(),
-            thread: thread_id::get_or_assign(),
+            thread: CachePadded::new(thread_id::get_or_assign()),
             doorbell,
             table: TaskTable::new(),
             queue: RunQueue::new(),
@@ -68,12 +71,12 @@ impl Home {
     /// Whether the calling thread is the home thread. Any thread, at any time.
     #[inline]
     pub(crate) fn is_home(&self) -> bool {
-        self.thread == thread_id::get()
+        *self.thread == thread_id::get()
     }
 
     /// The number of the home thread.
     pub(crate) fn thread(&self) -> u32 {
-        self.thread
+        *self.thread
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
@@ -151,7 +154,7 @@ impl Home {
 
 impl fmt::Debug for Home {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Home").field("thread", &self.thread).finish_non_exhaustive()
+        f.debug_struct("Home").field("thread", &*self.thread).finish_non_exhaustive()
     }
 }
 

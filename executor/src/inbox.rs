@@ -212,13 +212,13 @@ struct JobNode<F> {
     run: F,
 }
 
-/// A closure that can be pushed into an inbox, its type forgotten.
+/// Something to do at home that can be pushed into an inbox, its type forgotten.
 #[derive(Debug)]
 pub(crate) struct Job {
     node: NonNull<Node>,
 }
 
-// SAFETY: the closure behind `node` is `Send` (see `Job::new`), and a `Job` owns it.
+// SAFETY: what is behind `node` is `Send` (see `Job::new` and `Job::of_node`), and a `Job` owns it.
 unsafe impl Send for Job {}
 
 impl Job {
@@ -228,6 +228,16 @@ impl Job {
         let node = unsafe { Node::new(&VTables::<F>::JOB) };
         let job = Box::new(JobNode { node, run });
         Job { node: NonNull::from(Box::leak(job)).cast() }
+    }
+
+    /// A job that is part of something larger.
+    ///
+    /// # Safety
+    ///
+    /// - `node` is in no inbox, and the caller gives it away: `run` or `discard` of its vtable consumes it.
+    /// - Both may be called on any thread.
+    pub(crate) unsafe fn of_node(node: NonNull<Node>) -> Job {
+        Job { node }
     }
 
     /// Pushes the closure, or gives it back if the inbox is closed.
@@ -288,7 +298,7 @@ impl<F: FnOnce() + Send + 'static> VTables<F> {
 
 /// Jobs are the executor's own and leave panics of user code to the handles that wait for it; what
 /// is left is a destructor that panics, and nobody waits for that.
-fn report(result: Result<(), Box<dyn Any + Send>>) {
+pub(crate) fn report(result: Result<(), Box<dyn Any + Send>>) {
     if let Err(payload) = result {
         crate::task::report_lost_panic(&"a job sent to an executor", payload);
     }

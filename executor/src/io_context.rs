@@ -26,8 +26,7 @@ use crate::home::Home;
 use crate::inbox::Job;
 use crate::local_executor::{Core, LocalExecutor};
 use crate::probe::Probe;
-use crate::remote::{self, Remote};
-use crate::spawner::spawn_job;
+use crate::remote::{Remote, parcel};
 use crate::task_fn::TaskFn;
 
 /// The event loop of an iothread, as a place to run work. `Clone + Send + Sync`.
@@ -117,9 +116,9 @@ impl IoContext {
         F: Future + 'static,
         F::Output: Send + 'static,
     {
-        let (errand, remote) = remote::pair();
-        // A refused job is dropped, and with it the errand, which says so.
-        drop(self.post(spawn_job(errand, spawned_at, make)));
+        let (job, remote) = parcel(spawned_at, make);
+        // A refused job is dropped, which ends the wait for it.
+        drop(self.post(job));
         remote
     }
 }

@@ -3,16 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::task::{FutureObj, Spawn, SpawnError};
 
-use crate::current;
 use crate::home::Home;
-use crate::inbox::Job;
-use crate::local_executor::{Core, LocalExecutor};
-use crate::remote::{self, Errand, Remote};
+use crate::local_executor::LocalExecutor;
+use crate::remote::{Remote, parcel};
 
 /// Spawns on an executor from any thread.
 ///
@@ -48,9 +45,8 @@ impl RemoteSpawner {
         F: Future + 'static,
         F::Output: Send + 'static,
     {
-        let (errand, remote) = remote::pair();
-        let job = spawn_job(errand, Location::caller(), move |_| make());
-        // A refused job is dropped, and with it the errand, which says so.
+        let (job, remote) = parcel(Location::caller(), move |_| make());
+        // A refused job is dropped, which ends the wait for it.
         drop(self.home.send(job));
         remote
     }
@@ -62,25 +58,6 @@ impl Spawn for RemoteSpawner {
         self.spawn(future).detach();
         Ok(())
     }
-}
-
-/// A job that spawns, on the executor that serves it, the future that `make` makes.
-pub(crate) fn spawn_job<M, F>(
-    errand: Errand<F::Output>,
-    spawned_at: &'static Location<'static>,
-    make: M,
-) -> Job
-where
-    M: FnOnce(Rc<Core>) -> F + Send + 'static,
-    F: Future + 'static,
-    F::Output: Send + 'static,
-{
-    Job::new(move || {
-        // While the thread's locals are destroyed no executor is current; the dropped errand says so.
-        let Some(core) = current::core() else { return };
-        let future = errand.run(make(Rc::clone(&core)));
-        core.spawn(None, spawned_at, future).detach();
-    })
 }
 
 impl fmt::Debug for RemoteSpawner {

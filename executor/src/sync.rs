@@ -13,12 +13,12 @@
 pub(crate) use std::{
     alloc::{alloc, dealloc},
     cell::Cell,
-    sync::{Arc, Mutex, MutexGuard, atomic},
+    sync::{Mutex, MutexGuard, atomic},
 };
 
 #[cfg(aio_loom)]
 pub(crate) use loom::{
     alloc::{alloc, dealloc},
     cell::Cell,
-    sync::{Arc, Mutex, MutexGuard, atomic},
+    sync::{Mutex, MutexGuard, atomic},
 };

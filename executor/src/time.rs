@@ -13,7 +13,8 @@
 //! | to stop waiting for something else | [`timeout`], [`timeout_on`] |
 //!
 //! Deadlines have the resolution of the loop's timers. A sleep never ends early; how late it ends is
-//! a matter of what else the loop does.
+//! a matter of what else the loop does, and, where several are due within
+//! [50 us](crate::LocalExecutor::set_timer_slack) on one of the host's clocks, of what they save by ending together.
 //!
 //! Threads: everything here is `Send`. Constructors can be called anywhere (they read the clock);
 //! polling needs an executor on the thread.

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -43,9 +44,12 @@ const ROUNDS: usize = 4;
 pub(crate) struct Reactor {
     epoll: Epoll,
     table: Mutex<Table>,
-    /// The buffers of `dispatch`, kept between calls; absent while one runs.
-    buffers: Mutex<Option<Box<Buffers>>>,
 }
+
+/// What the home thread keeps between two calls of [`Reactor::dispatch`]: events that it has fetched already,
+/// and room. Empty while one runs.
+#[derive(Default)]
+pub(crate) struct Events(Cell<Option<Box<Buffers>>>);
 
 #[derive(Debug)]
 struct Table {
@@ -72,11 +76,7 @@ impl Reactor {
     /// Creates a reactor without sources.
     pub(crate) fn new() -> io::Result<Self> {
         let table = Table { sources: Slab::new(), next_generation: 0, closed: false };
-        Ok(Self {
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            table: Mutex::new(table),
-            buffers: Mutex::new(None),
-        })
+        Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, table: Mutex::new(table) })
     }
 
     /// Registers `fd`. Callable from any thread.
@@ -120,8 +120,8 @@ impl Reactor {
     /// Takes what epoll has and wakes whoever waits for it. Returns the number of events.
     ///
     /// Never blocks, and takes a bounded number of events. Call it on the home thread.
-    pub(crate) fn dispatch(&self) -> usize {
-        let mut buffers = self.take_buffers();
+    pub(crate) fn dispatch(&self, events: &Events) -> usize {
+        let mut buffers = events.take();
         let mut total = 0;
         for _ in 0..ROUNDS {
             let count = match std::mem::take(&mut buffers.fetched) {
@@ -135,18 +135,18 @@ impl Reactor {
                 break;
             }
         }
-        self.put_buffers(buffers);
+        events.put(buffers);
         total
     }
 
     /// Returns whether there is something to dispatch, and keeps it for `dispatch`. Runs no foreign code.
-    pub(crate) fn peek(&self) -> bool {
-        let mut buffers = self.take_buffers();
+    pub(crate) fn peek(&self, events: &Events) -> bool {
+        let mut buffers = events.take();
         if buffers.fetched == 0 {
             buffers.fetched = self.poll_events(&mut buffers.events);
         }
         let found = buffers.fetched > 0;
-        self.put_buffers(buffers);
+        events.put(buffers);
         found
     }
 
@@ -191,10 +191,17 @@ impl Reactor {
         }
     }
 
+    /// Locks the table. No foreign code runs under the lock, so it cannot be poisoned in a state
+    /// that matters.
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Events {
     /// Takes the kept buffers, or new ones if a `dispatch` is on the stack already.
-    fn take_buffers(&self) -> Box<Buffers> {
-        let kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.unwrap_or_else(|| {
+    fn take(&self) -> Box<Buffers> {
+        self.0.take().unwrap_or_else(|| {
             Box::new(Buffers {
                 events: [EpollEvent::empty(); BATCH],
                 fetched: 0,
@@ -203,15 +210,14 @@ impl Reactor {
         })
     }
 
-    fn put_buffers(&self, buffers: Box<Buffers>) {
-        let mut kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some(buffers);
+    fn put(&self, buffers: Box<Buffers>) {
+        self.0.set(Some(buffers));
     }
+}
 
-    /// Locks the table. No foreign code runs under the lock, so it cannot be poisoned in a state
-    /// that matters.
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
     }
 }
 

@@ -187,21 +187,18 @@ impl Source {
         ready: impl Fn() -> Option<Ready>,
         waker: &Waker,
     ) -> Option<Ready> {
-        let waiters = self.lock();
-        if let ready @ Some(_) = ready() {
+        // Cloned before the lock is taken, since that is foreign code: mostly it is not known.
+        let new = waker.clone();
+        let mut waiters = self.lock();
+        let ready = ready();
+        if ready.is_some() || waiters[direction as usize].knows(waker) {
+            drop(waiters);
             return ready;
         }
-        if waiters[direction as usize].knows(waker) {
-            return None;
-        }
-        drop(waiters);
-        let waker = waker.clone();
-        let mut waiters = self.lock();
-        let evicted = waiters[direction as usize].add_poll(waker);
-        let ready = ready();
+        let evicted = waiters[direction as usize].add_poll(new);
         drop(waiters);
         evicted.into_iter().for_each(wake_without_panic);
-        ready
+        None
     }
 
     /// Keeps `waker` under `ticket` until `direction` is ready; returns the readiness if it is
@@ -214,14 +211,14 @@ impl Source {
         ticket: &mut Option<Ticket>,
         waker: &Waker,
     ) -> Option<Ready> {
-        let waiters = self.lock();
+        // Cloned before the lock is taken, since that is foreign code: mostly it is not known.
+        let new = waker.clone();
+        let mut waiters = self.lock();
         if waiters[direction as usize].has(*ticket, waker) {
+            drop(waiters);
             return self.ready(direction);
         }
-        drop(waiters);
-        let waker = waker.clone();
-        let mut waiters = self.lock();
-        let replaced = waiters[direction as usize].put(ticket, waker);
+        let replaced = waiters[direction as usize].put(ticket, new);
         // Under the lock: either `mark_ready` takes it after us and finds the waker, or it has
         // released it before, and then the bits it set are visible.
         let ready = self.ready(direction);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::reactor::Reactor;
+use super::reactor::{Events, Reactor};
 use crate::clock::Clock;
 use crate::current;
 use crate::time::queue::TimerQueue;
@@ -66,7 +66,7 @@ impl TestLoop {
 
     /// Serves what is due.
     pub(crate) fn turn(&self) {
-        self.reactor.dispatch();
+        self.reactor.dispatch(&Events::default());
         for clock in Clock::ALL {
             self.timers.fire(clock, clock.now());
         }

@@ -11,6 +11,9 @@ use crate::clock::Clock;
 /// It ends a run after `polls` polls or once `time` has passed, whichever comes first. The clock is read
 /// every sixteen polls only, the first time after as many, so a run of slow polls may overrun `time` by up
 /// to thirty-two of them.
+///
+/// As often it looks at what other threads want. If that is very much (64 requests at once, and again and again), it
+/// lets what comes next wait for 25 to 200 us, as long as it has other tasks to poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Polls in a run, at least 1. Default 1024: in QEMU a turn of the main loop costs as much as 250 polls.

@@ -15,11 +15,12 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use super::budget::Budget;
 use super::calls::Calls;
 use super::doorbell::Bell;
+use super::flood::Flood;
 use super::foresight::Foresight;
 use super::timers::LoopTimers;
 use crate::aio::context::Context;
 use crate::aio::fd_handler::{FdHandler, OnReadable};
-use crate::async_fd::Reactor;
+use crate::async_fd::{Events, Reactor};
 use crate::bql::borrows;
 use crate::current;
 use crate::home::{self, Home};
@@ -41,7 +42,9 @@ pub(crate) struct Core {
     timers: Arc<TimerQueue>,
     loop_timers: LoopTimers,
     reactor: OnceCell<(Arc<Reactor>, FdHandler<Arc<Reactor>>)>,
+    fd_events: Events,
     foresight: Foresight,
+    flood: Flood,
     budget: Cell<Budget>,
     closed: Cell<bool>,
     /// Whether `cancel_repeatedly` is on the stack.
@@ -76,7 +79,9 @@ impl Core {
             timers: Arc::new(TimerQueue::new()),
             loop_timers: LoopTimers::new(),
             reactor: OnceCell::new(),
+            fd_events: Events::default(),
             foresight: Foresight::default(),
+            flood: Flood::default(),
             budget: Cell::default(),
             closed: Cell::new(false),
             cancelling: Cell::new(false),
@@ -127,6 +132,10 @@ impl Core {
         &self.loop_timers
     }
 
+    pub(super) fn flood(&self) -> &Flood {
+        &self.flood
+    }
+
     pub(super) fn budget(&self) -> Budget {
         self.budget.get()
     }
@@ -161,7 +170,7 @@ impl Core {
     /// Wakes whoever waits for fds that are ready. Returns how many events there were.
     pub(super) fn dispatch_fds(&self) -> usize {
         let Some((reactor, _)) = self.reactor.get() else { return 0 };
-        let events = reactor.dispatch();
+        let events = reactor.dispatch(&self.fd_events);
         self.counters.fd_events.add(events as u64);
         events
     }
@@ -373,13 +382,12 @@ struct FdEvents;
 impl OnReadable for FdEvents {
     fn ready(number: usize) {
         let Some(core) = current::find(number) else { return Context::notify_main_loop() };
-        if core.dispatch_fds() > 0 {
-            core.run_slice();
-        }
+        core.run_after(|| core.dispatch_fds() > 0);
     }
 
     fn poll(number: usize) -> bool {
-        current::find(number)
-            .is_some_and(|core| core.reactor.get().is_some_and(|(reactor, _)| reactor.peek()))
+        current::find(number).is_some_and(|core| {
+            core.reactor.get().is_some_and(|(reactor, _)| reactor.peek(&core.fd_events))
+        })
     }
 }

@@ -26,11 +26,20 @@ impl Core {
         self.make_calls();
     }
 
+    /// Runs what an event of the loop's has made ready, if there was one. What is woken in `event` leaves the doorbell
+    /// alone, which would cost a pass of the loop for nothing.
+    pub(super) fn run_after(self: &Rc<Self>, event: impl FnOnce() -> bool) {
+        let _run = Run { core: self, was_idle: self.set_running(), observed: false };
+        if event() {
+            self.run_slice();
+        }
+    }
+
     fn run_until_spent(self: &Rc<Self>) {
         let mut left = self.budget().start();
         // First of all: the ring that started this run may have been for these requests, and nobody
         // rings for them again, however soon the budget is spent.
-        self.serve_requests();
+        self.serve_requests_unless_flooded();
         loop {
             let batch = left.batch();
             let ran = self.run_batch(batch);
@@ -51,7 +60,16 @@ impl Core {
     /// Looks at what others want. Returns whether there may be tasks to poll.
     #[inline]
     fn has_more(&self, queued: bool) -> bool {
-        self.serve_requests() > 0 || queued || self.dispatch_fds_early()
+        self.serve_requests_unless_flooded() > 0 || queued || self.dispatch_fds_early()
+    }
+
+    /// As [`serve_requests`](Self::serve_requests), but lets them wait in a flood while there are tasks to poll.
+    #[inline]
+    fn serve_requests_unless_flooded(&self) -> usize {
+        if !self.home().queue().is_empty() && self.flood().can_wait() {
+            return 0;
+        }
+        self.serve_requests()
     }
 
     /// Polls up to `most` ready tasks. Returns how many.
@@ -80,6 +98,7 @@ impl Core {
             return 0;
         }
         let served = self.home().inbox().take().serve();
+        self.flood().learn(served);
         self.counters().requests.add(served as u64);
         served
     }
@@ -220,7 +239,8 @@ impl Core {
 
     /// Undoes `set_running`, and rings for what is left.
     fn end_running(&self, was_idle: bool) {
-        if self.home().queue().is_empty() {
+        let owes = self.flood().is_on() && !self.home().inbox().is_empty();
+        if self.home().queue().is_empty() && !owes {
             if !self.bell().is_nested() {
                 self.home().set_idle(was_idle);
             }

@@ -53,7 +53,7 @@ fn wait<T>(mut remote: Remote<T>) -> Result<T, JoinError> {
 }
 
 /// What a task that never ends by itself does with its errand.
-fn work_until_cancelled(errand: Errand<Output>) {
+fn work_until_cancelled(mut errand: Errand<Output>) {
     let (alarm, waker) = Alarm::new();
     errand.listen(&waker);
     while !errand.is_cancelled() {
@@ -62,8 +62,8 @@ fn work_until_cancelled(errand: Errand<Output>) {
     errand.complete(Err(JoinError::cancelled()));
 }
 
-/// Catches a `finish` that takes the waker before it stores the result, and a `poll` that lets go of the lock between
-/// its look and its waker.
+/// Catches a `finish` whose first step does not release, a `finish_slowly` that looks for the waker before it says
+/// that it has finished, and a `wait` that does not look again.
 #[test]
 fn a_result_reaches_whoever_waits_for_it() {
     model(|| {
@@ -74,7 +74,25 @@ fn a_result_reaches_whoever_waits_for_it() {
     });
 }
 
-/// Catches a `finish` that forgets a result when it finds the slot abandoned.
+/// Whoever waits brings another waker; the first one may be on its way out.
+///
+/// Catches a `wait` that takes the place of a waker that the far end has, and one that trusts the waker that it knows.
+#[test]
+fn a_result_reaches_the_last_of_two_wakers() {
+    model(|| {
+        let (errand, mut remote) = pair();
+        let elsewhere = thread::spawn(move || errand.complete(Ok(1)));
+        let (_alarm, waker) = Alarm::new();
+        match poll_once(&mut remote, &waker) {
+            Poll::Ready(result) => assert_eq!(result.expect("not cancelled"), 1),
+            Poll::Pending => assert_eq!(wait(remote).expect("not cancelled"), 1),
+        }
+        elsewhere.join().expect("completes");
+    });
+}
+
+/// Catches a `finish` that forgets a result when the near end has left, and a `leave` that does not look whether
+/// one has come.
 #[test]
 fn a_result_that_nobody_takes_is_dropped_once() {
     model(|| {
@@ -87,6 +105,41 @@ fn a_result_that_nobody_takes_is_dropped_once() {
         drop(remote);
         elsewhere.join().expect("completes");
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Three ways to end at once: the work is done, the caller cancels and goes, and the work listens.
+///
+/// Catches a `cancel` that takes the waker of work that has finished, and a `leave` that frees without a look.
+#[test]
+fn work_that_ends_while_it_is_cancelled_frees_everything_once() {
+    model(|| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let output = Output(Arc::clone(&dropped));
+        let (mut errand, remote) = pair();
+        let elsewhere = thread::spawn(move || {
+            let (_alarm, waker) = Alarm::new();
+            errand.listen(&waker);
+            errand.complete(Ok(output));
+        });
+        drop(remote);
+        elsewhere.join().expect("completes");
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Catches a `listen` that takes the place of a waker that the near end has.
+#[test]
+fn work_that_listens_with_another_waker_notices_its_cancellation() {
+    model(|| {
+        let (mut errand, remote) = pair();
+        let elsewhere = thread::spawn(move || {
+            let (_first, waker) = Alarm::new();
+            errand.listen(&waker);
+            work_until_cancelled(errand);
+        });
+        drop(remote);
+        elsewhere.join().expect("is cancelled");
     });
 }
 

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::PoisonError;
 use std::task::Waker;
 
@@ -128,8 +129,15 @@ impl TimerQueue {
     }
 
     /// Returns the earliest deadline on `clock`.
+    #[cfg(test)]
     pub(crate) fn next_deadline(&self, clock: Clock) -> Option<i64> {
         self.lock(clock).heap.earliest()
+    }
+
+    /// Returns when the loop is to come back for `clock`: at the earliest deadline; or, if that one and a few
+    /// more are within `window`, at its end, for all of them.
+    pub(crate) fn next_call(&self, clock: Clock, window: &Range<i64>) -> Option<i64> {
+        self.lock(clock).heap.next_call(window)
     }
 
     /// Returns the number of pending timers on all clocks.

@@ -11,10 +11,14 @@
 #![forbid(unsafe_code)]
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::task::Waker;
 
 /// Children per node.
 const ARITY: usize = 4;
+
+/// Timers that are close to each other. Fewer are not worth making one of them late.
+const CROWD: usize = 4;
 
 /// The end of the list of free slots.
 const NONE: u32 = u32::MAX;
@@ -57,6 +61,20 @@ impl Heap {
 
     pub(super) fn earliest(&self) -> Option<i64> {
         self.heap.first().map(|entry| entry.deadline)
+    }
+
+    /// Returns the earliest deadline, or the end of `window` if it and a crowd are within.
+    pub(super) fn next_call(&self, window: &Range<i64>) -> Option<i64> {
+        let earliest = self.earliest()?;
+        let waits = window.contains(&earliest) && self.is_crowded_before(window.end);
+        Some(if waits { window.end } else { earliest })
+    }
+
+    /// Whether there are as many timers as it takes to be a crowd before `end`. A look at the root and its
+    /// children, so a crowd may be overlooked that sits further down.
+    fn is_crowded_before(&self, end: i64) -> bool {
+        let top = &self.heap[..self.heap.len().min(1 + ARITY)];
+        top.iter().filter(|entry| entry.deadline < end).count() >= CROWD
     }
 
     /// Adds a timer; returns its slot, its generation, and whether it is the earliest now.

@@ -185,3 +185,38 @@ fn any_thread_may_cancel() {
     assert_eq!(bench.queue.len(), 0);
     assert!(bench.fire(1).is_empty());
 }
+
+#[test]
+fn the_loop_comes_back_once_for_a_crowd_and_exactly_for_a_few() {
+    let bench = Bench::new();
+    let next = |window| bench.queue.next_call(Clock::Realtime, &window);
+    assert_eq!(next(0..50), None);
+    for (name, deadline) in [10, 20, 30].into_iter().enumerate() {
+        bench.add(deadline, name);
+        assert_eq!(next(0..50), Some(10), "{} timers are few", name + 1);
+    }
+    bench.add(60, 3);
+    assert_eq!(next(0..50), Some(10), "the fourth is after the window");
+    bench.add(40, 4);
+    assert_eq!(next(0..50), Some(50));
+    assert_eq!(next(0..40), Some(10), "a deadline at the end is not in the window");
+    assert_eq!(next(0..0), Some(10), "an empty window makes nobody late");
+    assert_eq!(next(11..61), Some(10), "what is overdue does not wait for others");
+}
+
+#[test]
+fn a_crowd_waits_no_longer_than_to_the_end_of_the_window() {
+    let mut random = Random(5);
+    for _ in 0..200 {
+        let bench = Bench::new();
+        for name in 0..1 + random.below(100) {
+            bench.add(random.below(1_000) as i64, name);
+        }
+        let earliest = bench.queue.next_deadline(Clock::Realtime).unwrap();
+        for start in (0..1_000).step_by(50) {
+            let next = bench.queue.next_call(Clock::Realtime, &(start..start + 50)).unwrap();
+            assert!((earliest..earliest + 50).contains(&next) || next == start + 50);
+            assert!(next - earliest <= 50, "{next} for {earliest}");
+        }
+    }
+}
