@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::context::Context;
 use super::os::{Epoll, Events, events};
+use super::simulation;
 use crate::types::{AioContext, AioPollFn, EventNotifier, EventNotifierHandler, IOHandler};
 
 /// The token of the context's own doorbell.
@@ -194,6 +195,7 @@ pub(super) struct FdMonitor {
 impl FdMonitor {
     pub(super) fn new(doorbell: RawFd) -> io::Result<Self> {
         let epoll = Epoll::new()?;
+        simulation::refuse()?;
         epoll.watch(doorbell, events::IN | events::EDGE, DOORBELL)?;
         Ok(Self {
             epoll,
@@ -265,6 +267,10 @@ impl FdMonitor {
         let mut found = events.iter().filter(|&(token, _)| token < NESTED).peekable();
         if found.peek().is_some() || self.timeout_ns() == 0 {
             ready.collect(&self.lock(), found);
+        }
+        if simulation::is_on() {
+            ready.add_spurious(&self.lock());
+            ready.shuffle();
         }
         Ok(())
     }
@@ -362,6 +368,26 @@ impl Ready {
         }
     }
 
+    /// Adds handlers of descriptors that are not ready, as happens when somebody else was faster.
+    fn add_spurious(&mut self, table: &Table) {
+        for handler in table.by_fd.iter().flatten() {
+            let is_new = !self.handlers().any(|found| Arc::ptr_eq(found, handler));
+            if is_new && handler.callbacks.interest() != 0 && simulation::is_spurious() {
+                self.add(handler, handler.callbacks.interest());
+            }
+        }
+    }
+
+    /// Lets a simulation decide who comes first.
+    fn shuffle(&mut self) {
+        let Some(first) = self.first.take() else { return };
+        self.more.push(first);
+        for left in (1..=self.more.len()).rev() {
+            self.more.swap(left - 1, simulation::choose(left));
+        }
+        self.first = self.more.pop();
+    }
+
     fn add(&mut self, handler: &Arc<Handler>, revents: u32) {
         handler.revents.store(revents, Ordering::Relaxed);
         self.push(handler);
@@ -401,7 +427,10 @@ impl Ready {
     /// Calls the callbacks; says whether there was one.
     pub(super) fn dispatch(self) -> bool {
         // `|`, not `||`: every handler has its turn.
-        self.handlers().fold(false, |progress, handler| progress | handler.dispatch())
+        self.handlers().fold(false, |progress, handler| {
+            simulation::preempt();
+            progress | handler.dispatch()
+        })
     }
 }
 
