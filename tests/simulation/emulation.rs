@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::thread;
@@ -97,7 +97,7 @@ struct Seen {
 
 /// What a callback gets.
 struct Call {
-    of: *const Loop,
+    of: AtomicPtr<Loop>,
     number: usize,
 }
 
@@ -174,22 +174,22 @@ impl Loop {
 /// `call` is a [`Call`] whose loop is alive.
 unsafe fn with_call(call: *mut c_void, f: impl FnOnce(&Loop, usize)) {
     // SAFETY: the caller's promise.
-    let Call { of, number } = *unsafe { &*call.cast::<Call>() };
+    let Call { of, number } = unsafe { &*call.cast::<Call>() };
     // SAFETY: the caller's promise.
-    f(unsafe { &*of }, number);
+    f(unsafe { &*of.load(Ordering::Relaxed) }, *number);
 }
 
-unsafe extern "C" fn on_bottom_half(call: *mut c_void) {
+extern "C" fn on_bottom_half(call: *mut c_void) {
     // SAFETY: registered with a call.
     unsafe { with_call(call, Loop::ran) };
 }
 
-unsafe extern "C" fn on_timer(call: *mut c_void) {
+extern "C" fn on_timer(call: *mut c_void) {
     // SAFETY: registered with a call.
     unsafe { with_call(call, Loop::fired) };
 }
 
-unsafe extern "C" fn on_readable(call: *mut c_void) {
+extern "C" fn on_readable(call: *mut c_void) {
     // SAFETY: registered with a call.
     unsafe { with_call(call, Loop::is_readable) };
 }
@@ -221,7 +221,7 @@ fn run_until_rest(context: *mut AioContext) {
 }
 
 /// Makes what a loop consists of, and the arguments of its callbacks, which go when the loop does.
-fn make_loop(at_home: Vec<Vec<Deed>>) -> (Arc<Loop>, Vec<Box<Call>>) {
+fn make_loop(at_home: Vec<Vec<Deed>>) -> (Arc<Loop>, Vec<Call>) {
     // SAFETY: nobody wants the error.
     let context = unsafe { aio_sys::aio_context_new(ptr::null_mut()) };
     assert!(!context.is_null(), "there are descriptors");
@@ -242,24 +242,24 @@ fn make_loop(at_home: Vec<Vec<Deed>>) -> (Arc<Loop>, Vec<Box<Call>>) {
         seen: Mutex::default(),
     };
     // The address is not known before the loop is where it stays.
-    let mut calls: Vec<Box<Call>> =
-        (0..COUNT).map(|number| Box::new(Call { of: ptr::null(), number })).collect();
-    for (number, call) in calls.iter_mut().enumerate() {
+    let call = |number| Call { of: AtomicPtr::default(), number };
+    let calls: Vec<Call> = (0..COUNT).map(call).collect();
+    for (number, call) in calls.iter().enumerate() {
         made.bottom_halves[number] = make_bottom_half(context, call);
     }
     let made = Arc::new(made);
-    for (number, call) in calls.iter_mut().enumerate() {
-        call.of = Arc::as_ptr(&made);
+    for (number, call) in calls.iter().enumerate() {
+        call.of.store(Arc::as_ptr(&made).cast_mut(), Ordering::Relaxed);
         watch(&made, number, call);
     }
     (made, calls)
 }
 
-fn opaque(call: &mut Call) -> *mut c_void {
-    ptr::from_mut(call).cast()
+fn opaque(call: &Call) -> *mut c_void {
+    ptr::from_ref(call).cast_mut().cast()
 }
 
-fn make_bottom_half(context: *mut AioContext, call: &mut Call) -> *mut QEMUBH {
+fn make_bottom_half(context: *mut AioContext, call: &Call) -> *mut QEMUBH {
     // SAFETY: the context is alive, and the call until the bottom half was deleted.
     unsafe {
         aio_sys::aio_bh_new_full(
@@ -272,7 +272,7 @@ fn make_bottom_half(context: *mut AioContext, call: &mut Call) -> *mut QEMUBH {
     }
 }
 
-fn watch(made: &Loop, number: usize, call: &mut Call) {
+fn watch(made: &Loop, number: usize, call: &Call) {
     let opaque = opaque(call);
     let fd = made.links[number].0.as_raw_fd();
     // SAFETY: the context is alive, and the call as long as the handler.

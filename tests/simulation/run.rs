@@ -12,6 +12,7 @@ use aio_sys::emulated::simulation::{self, Faults, Plan, Report};
 use executor::async_fd::AsyncFd;
 use executor::{IoThread, MainCx, NoCoroutine, block_on, run_main, set_task_panic_hook};
 
+use super::crash;
 use super::history::{Happened, What};
 use super::model;
 use super::program::{Deed, EVENTS, LINKS, Program};
@@ -71,6 +72,7 @@ pub(crate) fn run(program: &Program) -> Run {
     install_hooks();
     in_main_thread(move || {
         prepare();
+        crash::note(&program);
         set_running(Some(program.clone()));
         let (shared, report) = simulation::run(plan(program.seed), || simulate(&program));
         set_running(None);

@@ -27,6 +27,8 @@ use super::os::{Epoll, Events, events};
 use super::simulation;
 use crate::types::{AioContext, AioPollFn, EventNotifier, EventNotifierHandler, IOHandler};
 
+mod disturbed;
+
 /// The token of the context's own doorbell.
 const DOORBELL: u64 = u64::MAX;
 /// The token of another monitor that is watched along with this one.
@@ -269,8 +271,7 @@ impl FdMonitor {
             ready.collect(&self.lock(), found);
         }
         if simulation::is_on() {
-            ready.add_spurious(&self.lock());
-            ready.shuffle();
+            ready.disturb(&self.lock());
         }
         Ok(())
     }
@@ -366,26 +367,6 @@ impl Ready {
         for handler in &table.files {
             self.add(handler, handler.callbacks.interest());
         }
-    }
-
-    /// Adds handlers of descriptors that are not ready, as happens when somebody else was faster.
-    fn add_spurious(&mut self, table: &Table) {
-        for handler in table.by_fd.iter().flatten() {
-            let is_new = !self.handlers().any(|found| Arc::ptr_eq(found, handler));
-            if is_new && handler.callbacks.interest() != 0 && simulation::is_spurious() {
-                self.add(handler, handler.callbacks.interest());
-            }
-        }
-    }
-
-    /// Lets a simulation decide who comes first.
-    fn shuffle(&mut self) {
-        let Some(first) = self.first.take() else { return };
-        self.more.push(first);
-        for left in (1..=self.more.len()).rev() {
-            self.more.swap(left - 1, simulation::choose(left));
-        }
-        self.first = self.more.pop();
     }
 
     fn add(&mut self, handler: &Arc<Handler>, revents: u32) {
