@@ -3,14 +3,15 @@
 mod crash;
 mod emulation;
 mod history;
+mod limits;
 mod model;
 mod program;
 mod run;
 mod shared;
 mod tasks;
 
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::sync::Mutex;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -18,8 +19,10 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use program::Program;
 use run::{Run, replay_command, run, run_and_check};
 
+use crate::common::in_main_thread;
+
 /// Programs of `cargo test`; `SIMULATION_CASES` says otherwise.
-const CASES: u32 = 4_500;
+const CASES: u32 = 3_000;
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
@@ -65,14 +68,17 @@ impl Sums {
     }
 }
 
-fn check_programs(cases: u32, programs: impl Strategy<Value = Program>) {
-    let sums = Mutex::new(Sums::default());
-    let checked = runner(cases).run(&programs, |program| {
-        let run = run_and_check(&program).map_err(TestCaseError::fail)?;
-        sums.lock().unwrap().add(&run);
-        Ok(())
+fn check_programs<S: Strategy<Value = Program> + 'static>(cases: u32, programs: fn() -> S) {
+    let checked = in_main_thread(move || {
+        let sums = RefCell::new(Sums::default());
+        let checked = runner(cases).run(&programs(), |program| {
+            let run = run_and_check(&program).map_err(TestCaseError::fail)?;
+            sums.borrow_mut().add(&run);
+            Ok(())
+        });
+        sums.borrow().print();
+        checked
     });
-    sums.lock().unwrap().print();
     if let Err(TestError::Fail(why, program)) = checked {
         let trace = run(&program).report.trace;
         panic!("{why}\n{program:#?}\n{trace}\nagain: {}", replay_command(&program));
@@ -83,14 +89,14 @@ fn check_programs(cases: u32, programs: impl Strategy<Value = Program>) {
 #[test]
 fn programs_of_one_thread_do_what_the_model_says() {
     crash::survive("programs_of_one_thread_do_what_the_model_says", || {
-        check_programs(cases() * 2 / 3, program::of_one_thread());
+        check_programs(cases() * 2 / 3, program::of_one_thread);
     });
 }
 
 #[test]
 fn programs_of_many_threads_do_what_the_model_says() {
     crash::survive("programs_of_many_threads_do_what_the_model_says", || {
-        check_programs(cases() / 3, program::of_many_threads());
+        check_programs(cases() / 3, program::of_many_threads);
     });
 }
 
@@ -140,12 +146,12 @@ fn replay() {
     let is_shown = asked.is_some();
     for text in asked.iter().map(String::as_str).chain(REGRESSIONS.lines()) {
         let program: Program = serde_json::from_str(text).expect("it was printed by a failure");
-        let checked = run_and_check(&program);
         if is_shown {
             println!("{}", run(&program).report.trace);
         }
-        if let Err(why) = checked {
-            panic!("{why}\nagain: {}", replay_command(&program));
+        let again = replay_command(&program);
+        if let Err(why) = in_main_thread(move || run_and_check(&program).map(drop)) {
+            panic!("{why}\nagain: {again}");
         }
         if is_shown {
             return;

@@ -60,24 +60,26 @@ fn install_hooks() {
     });
 }
 
-/// Runs a program and has the model check what it did.
+/// Runs a program and has the model check what it did. In the main loop's thread.
 pub(crate) fn run_and_check(program: &Program) -> Result<Run, String> {
-    let run = run(program);
+    let run = run_here(program);
     model::check(program, &run.history).map(|()| run)
 }
 
 /// Runs a program in the main loop's thread.
 pub(crate) fn run(program: &Program) -> Run {
     let program = program.clone();
+    in_main_thread(move || run_here(&program))
+}
+
+fn run_here(program: &Program) -> Run {
     install_hooks();
-    in_main_thread(move || {
-        prepare();
-        crash::note(&program);
-        set_running(Some(program.clone()));
-        let (shared, report) = simulation::run(plan(program.seed), || simulate(&program));
-        set_running(None);
-        Run { history: shared.history.take(), report }
-    })
+    prepare();
+    crash::note(program);
+    set_running(Some(program.clone()));
+    let (shared, report) = simulation::run(plan(program.seed), || simulate(program));
+    set_running(None);
+    Run { history: shared.history.take(), report }
 }
 
 /// Some programs are disturbed more often than others.

@@ -278,10 +278,9 @@ pub(super) fn wall_clock_ns() -> Option<i64> {
     Some(now_ns()? + WALL_CLOCK_AHEAD_NS)
 }
 
-/// Ends this thread's turn. Says whether there is a simulation.
-pub(super) fn give_way() -> bool {
+/// Ends this thread's turn.
+pub(super) fn give_way() {
     hand_over(Status::Ready);
-    is_on()
 }
 
 /// Waits until `fd` is readable or `timeout_ns` are over (-1: for ever), or for nothing. Returns how many events may

@@ -263,12 +263,13 @@ impl TimerList {
                 timers.runner != thread_token(),
                 "a timer's callback cannot disable its own clock: it would wait for itself"
             );
-            drop(timers);
-            let is_simulated = simulation::give_way();
-            timers = self.lock();
-            if !is_simulated && timers.running != 0 {
-                timers = self.stopped.wait(timers).expect(PANIC_IS_END);
-            }
+            timers = if simulation::is_on() {
+                drop(timers);
+                simulation::give_way();
+                self.lock()
+            } else {
+                self.stopped.wait(timers).expect(PANIC_IS_END)
+            };
         }
         drop(timers);
     }

@@ -30,9 +30,7 @@ pub(super) fn wall_clock_ns() -> Option<i64> {
 pub(super) fn preempt() {}
 
 #[inline(always)]
-pub(super) fn give_way() -> bool {
-    false
-}
+pub(super) fn give_way() {}
 
 #[inline(always)]
 pub(super) fn wait_for_fd(_fd: RawFd, _timeout_ns: i64) -> io::Result<Option<usize>> {
