@@ -116,12 +116,16 @@ fn settle() {
 }
 
 fn simulate(program: &Program) -> Arc<Shared> {
-    let shared = run_main(|nc| on_main_loop(nc, program));
+    let (shared, late) = run_main(|nc| on_main_loop(nc, program));
     drop_handles(&shared);
+    late.into_iter().for_each(simulation::Thread::join);
     shared
 }
 
-fn on_main_loop(nc: &mut NoCoroutine, program: &Program) -> Arc<Shared> {
+fn on_main_loop(
+    nc: &mut NoCoroutine,
+    program: &Program,
+) -> (Arc<Shared>, Vec<simulation::Thread<()>>) {
     let threads: Vec<IoThread> = (0..program.iothreads)
         .map(|number| IoThread::create(nc, &format!("io{number}")).expect("there are threads"))
         .collect();
@@ -138,15 +142,26 @@ fn on_main_loop(nc: &mut NoCoroutine, program: &Program) -> Arc<Shared> {
         live(cx, &shared).await;
         shared
     });
-    shared.add(What::End);
-    shared.spawn_no_more();
+    shared.end();
+    // They come while everything ends, and after it.
+    let late = strangers(&shared, true);
     if !program.late_handles {
         drop_handles(&shared);
     }
     for thread in threads {
         thread.destroy(nc).expect("it was made here");
     }
-    shared
+    (shared, late)
+}
+
+/// Starts the threads outside of any loop, every other one late.
+fn strangers(shared: &Arc<Shared>, late: bool) -> Vec<simulation::Thread<()>> {
+    let numbers = (0..shared.program.strangers.len()).filter(|number| (number % 2 == 1) == late);
+    let start = |number| {
+        let shared = Arc::clone(shared);
+        simulation::spawn(&format!("stranger {number}"), move || be_strange(&shared, number))
+    };
+    numbers.map(start).collect()
 }
 
 /// Two ends of a socket that do not block.
@@ -159,12 +174,7 @@ fn link() -> (UnixStream, UnixStream) {
 
 /// The life of a program: until nobody can go on, and again with all events set.
 async fn live(cx: &MainCx, shared: &Arc<Shared>) {
-    let strangers: Vec<_> = (0..shared.program.strangers.len())
-        .map(|number| {
-            let shared = Arc::clone(shared);
-            simulation::spawn(&format!("stranger {number}"), move || be_strange(&shared, number))
-        })
-        .collect();
+    let strangers = strangers(shared, false);
     for task in roots(&shared.program) {
         spawn_on_main(cx, shared, task);
     }

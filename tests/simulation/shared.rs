@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) links: Vec<UnixStream>,
     pub(crate) remotes: Mutex<Vec<Option<Remote<Output>>>>,
     spawned: Mutex<Vec<bool>>,
+    is_over: AtomicBool,
     events: [Mutex<Event>; EVENTS],
     wakers: Mutex<Vec<Option<Waker>>>,
 }
@@ -77,6 +79,7 @@ impl Shared {
             links,
             remotes: Mutex::new((0..count).map(|_| None).collect()),
             spawned: Mutex::new(vec![false; count]),
+            is_over: AtomicBool::new(false),
             events: Default::default(),
             wakers: Mutex::new(vec![None; count]),
         })
@@ -100,9 +103,15 @@ impl Shared {
         !std::mem::replace(&mut lock(&self.spawned)[task], true)
     }
 
-    /// Lets nobody spawn any more.
-    pub(crate) fn spawn_no_more(&self) {
+    /// Lets nobody spawn any more, nor wait for the lock, which the main loop holds while it waits for iothreads.
+    pub(crate) fn end(&self) {
+        self.add(What::End);
         lock(&self.spawned).fill(true);
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     pub(crate) fn keep_remote(&self, task: usize, remote: Remote<Output>) {
@@ -162,8 +171,10 @@ impl Shared {
     /// Writes some bytes into a link.
     pub(crate) fn send(&self, link: usize, count: u8) {
         let bytes = [0; u8::MAX as usize];
-        let sent = (&self.links[link]).write(&bytes[..usize::from(count)]).expect("there is room");
-        self.add(What::Sent(link, sent));
+        match (&self.links[link]).write(&bytes[..usize::from(count)]) {
+            Ok(sent) => self.add(What::Sent(link, sent)),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::BrokenPipe, "there is room"),
+        }
     }
 }
 

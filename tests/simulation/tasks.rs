@@ -115,7 +115,9 @@ async fn common_step(shared: &Arc<Shared>, me: usize, step: Step) {
             drop(shared.take_remote(task));
         }
         Step::Send(link, count) => shared.send(link, count),
-        Step::Lock if !bql::is_locked() => bql::with_bql(|_| simulation::preempt()),
+        Step::Lock if !bql::is_locked() && !shared.is_over() => {
+            bql::with_bql(|_| simulation::preempt())
+        }
         Step::Panic => panic!("{PLANNED}"),
         _ => {}
     }
