@@ -15,6 +15,8 @@
 //! A blocking `aio_poll` of the iohandler context, which QEMU only does while it shuts down, returns
 //! early while the main context has something ready.
 //!
+//! With the feature `simulation` a seed can decide what QEMU leaves open, see `simulation`.
+//!
 //! Not here: icount and replay, the thread pool, RCU.
 //!
 //! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
@@ -40,6 +42,11 @@ mod loom;
 mod main_loop;
 mod os;
 mod poll;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+#[cfg(not(feature = "simulation"))]
+#[path = "emulated/simulation/off.rs"]
+mod simulation;
 mod sync;
 mod timer;
 mod wait;

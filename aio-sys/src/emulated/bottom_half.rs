@@ -27,6 +27,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 
 use super::context::Context;
+use super::simulation;
 use super::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::types::{AioContext, MemReentrancyGuard, QEMUBH, QEMUBHFunc};
 
@@ -244,6 +245,7 @@ pub(super) fn poll(context: &Context) -> bool {
     while let Some((bottom_half, flags)) = context.slices.pop() {
         if flags & (SCHEDULED | DELETED) == SCHEDULED {
             progress |= flags & IDLE == 0;
+            simulation::preempt();
             // SAFETY: [bh-freed-by-home]: it was popped alive and is freed below at the earliest.
             unsafe { call(bottom_half) };
         }

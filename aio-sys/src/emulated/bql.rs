@@ -13,6 +13,8 @@ use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::simulation;
+
 static BQL: Mutex<()> = Mutex::new(());
 static GUARD: GuardCell = GuardCell(UnsafeCell::new(None));
 
@@ -50,6 +52,7 @@ pub unsafe extern "C" fn bql_lock_impl(file: *const c_char, line: c_int) {
         // SAFETY: the caller's promise.
         unsafe { refuse_second_lock(file, line) };
     }
+    simulation::wait_for_bql();
     // The holder of a poisoned lock would have aborted.
     let guard = BQL.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: [bql-guard]: this thread holds the mutex.
@@ -93,6 +96,12 @@ fn refuse_unlock(borrows: u32) -> ! {
     let reporter = *REPORTER.lock().unwrap_or_else(PoisonError::into_inner);
     let report = reporter.map_or_else(String::new, |report| format!(": {}", report()));
     panic!("bql_unlock: the BQL cannot be released while {borrows} borrow(s) are active{report}");
+}
+
+/// Whether nobody holds the BQL at this moment.
+#[cfg(feature = "simulation")]
+pub(super) fn is_free() -> bool {
+    !matches!(BQL.try_lock(), Err(std::sync::TryLockError::WouldBlock))
 }
 
 /// Says whether the calling thread holds the BQL.

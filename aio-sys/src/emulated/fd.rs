@@ -24,7 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::context::Context;
 use super::os::{Epoll, Events, events};
+use super::simulation;
 use crate::types::{AioContext, AioPollFn, EventNotifier, EventNotifierHandler, IOHandler};
+
+mod disturbed;
 
 /// The token of the context's own doorbell.
 const DOORBELL: u64 = u64::MAX;
@@ -194,6 +197,7 @@ pub(super) struct FdMonitor {
 impl FdMonitor {
     pub(super) fn new(doorbell: RawFd) -> io::Result<Self> {
         let epoll = Epoll::new()?;
+        simulation::refuse()?;
         epoll.watch(doorbell, events::IN | events::EDGE, DOORBELL)?;
         Ok(Self {
             epoll,
@@ -265,6 +269,9 @@ impl FdMonitor {
         let mut found = events.iter().filter(|&(token, _)| token < NESTED).peekable();
         if found.peek().is_some() || self.timeout_ns() == 0 {
             ready.collect(&self.lock(), found);
+        }
+        if simulation::is_on() {
+            ready.disturb(&self.lock());
         }
         Ok(())
     }
@@ -401,7 +408,10 @@ impl Ready {
     /// Calls the callbacks; says whether there was one.
     pub(super) fn dispatch(self) -> bool {
         // `|`, not `||`: every handler has its turn.
-        self.handlers().fold(false, |progress, handler| progress | handler.dispatch())
+        self.handlers().fold(false, |progress, handler| {
+            simulation::preempt();
+            progress | handler.dispatch()
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use super::bottom_half::aio_bh_schedule_oneshot_full;
 use super::context::{Context, aio_context_unref};
 use super::current::{self, qemu_set_current_aio_context};
 use super::poll::aio_poll;
+use super::simulation::{self, Ticket};
 use super::{error, os};
 use crate::types::{AioContext, Error, IOThread};
 
@@ -34,7 +35,7 @@ struct Thread {
     stopping: AtomicBool,
     /// Cleared by a bottom half, in the thread itself.
     running: AtomicBool,
-    handle: Mutex<Option<JoinHandle<()>>>,
+    handle: Mutex<Option<(JoinHandle<()>, Ticket)>>,
 }
 
 /// A pointer that may be sent: what is done with it says who may.
@@ -86,33 +87,36 @@ impl Thread {
         let (is_up, wait) = mpsc::sync_channel(1);
         let name = format!("IO {}", self.id.to_string_lossy());
         let shared = Shared(self);
+        let ticket = simulation::invite(&name);
         let handle = thread::Builder::new().name(name).spawn(move || {
             let Shared(thread) = { shared };
             // SAFETY: [iothread-joined]: the object is freed after the thread was joined.
-            unsafe { &*thread }.run(&is_up);
+            unsafe { &*thread }.run(&is_up, ticket);
         })?;
         wait.recv().expect("the thread sends before it runs");
-        *self.handle() = Some(handle);
+        *self.handle() = Some((handle, ticket));
         Ok(())
     }
 
-    fn run(&self, is_up: &mpsc::SyncSender<()>) {
+    fn run(&self, is_up: &mpsc::SyncSender<()>, ticket: Ticket) {
         os::lower_timer_slack();
         // SAFETY: [iothread-joined]: the context is freed after the thread was joined.
         unsafe { qemu_set_current_aio_context(self.context) };
         is_up.send(()).expect("the creator waits");
+        simulation::enter(ticket);
         // Relaxed: written by this thread, in `end_loop`.
         while self.running.load(Ordering::Relaxed) {
             // SAFETY: as above.
             unsafe { aio_poll(self.context, true) };
         }
+        simulation::leave();
     }
 
     fn stop(&self) {
         if self.stopping.swap(true, Ordering::Relaxed) {
             return;
         }
-        let Some(handle) = self.handle().take() else { return };
+        let Some((handle, ticket)) = self.handle().take() else { return };
         assert!(
             !ptr::eq(current::get(), self.context),
             "an iothread cannot stop itself: it would wait for itself"
@@ -121,10 +125,11 @@ impl Thread {
         let opaque = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: [iothread-joined]: the object lives until the thread has ended.
         unsafe { aio_bh_schedule_oneshot_full(self.context, end_loop, opaque, name) };
+        simulation::let_end(ticket);
         handle.join().expect("a panic in an iothread ends the process");
     }
 
-    fn handle(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+    fn handle(&self) -> MutexGuard<'_, Option<(JoinHandle<()>, Ticket)>> {
         self.handle.lock().expect("nothing panics under this lock")
     }
 

@@ -23,7 +23,7 @@ use super::context::{Context, soonest};
 use super::current::{qemu_set_current_aio_context, thread_token};
 use super::fd::Ready;
 use super::timer::TimerGroup;
-use super::{error, os, poll};
+use super::{error, os, poll, simulation};
 use crate::types::{AioContext, Error, QEMUBH};
 
 /// The main context. Written once, before anybody else knows of it.
@@ -189,6 +189,7 @@ pub unsafe extern "C" fn main_loop_wait(nonblocking: c_int) {
 unsafe fn sleep_without_bql(contexts: [&Context; 2], timeout_ns: i64, ready: &mut Ready) {
     // SAFETY: the caller's promise.
     unsafe { bql_unlock() };
+    simulation::preempt();
     if timeout_ns != 0 || contexts.iter().any(|context| context.monitor.has_handlers()) {
         // An interrupted sleep is over: the caller loops.
         let _ = contexts[1].monitor.wait(timeout_ns, ready);

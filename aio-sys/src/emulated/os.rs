@@ -21,14 +21,16 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::time::{ClockId, clock_gettime};
 
+use super::simulation;
+
 /// Nanoseconds of the monotonic clock.
 pub(super) fn monotonic_ns() -> i64 {
-    read_clock(ClockId::CLOCK_MONOTONIC)
+    simulation::now_ns().unwrap_or_else(|| read_clock(ClockId::CLOCK_MONOTONIC))
 }
 
 /// Nanoseconds of the wall clock.
 pub(super) fn wall_clock_ns() -> i64 {
-    read_clock(ClockId::CLOCK_REALTIME)
+    simulation::wall_clock_ns().unwrap_or_else(|| read_clock(ClockId::CLOCK_REALTIME))
 }
 
 fn read_clock(clock: ClockId) -> i64 {
@@ -81,6 +83,7 @@ pub(super) struct Epoll(OwnedFd);
 
 impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
+        simulation::refuse()?;
         let flags = nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC;
         Ok(Self(nix::sys::epoll::Epoll::new(flags)?.0))
     }
@@ -116,19 +119,24 @@ impl Epoll {
     /// Waits until something is ready or `timeout_ns` are over (-1: for ever).
     pub(super) fn wait(&self, timeout_ns: i64, events: &mut Events) -> io::Result<()> {
         events.len = 0;
+        if let Some(most) = simulation::wait_for_fd(self.as_raw_fd(), timeout_ns)? {
+            events.len = self.wait_coarse(0, most, events)?;
+            return Ok(());
+        }
         events.len = match timeout_ns {
-            0 => self.wait_coarse(0, events)?,
-            ..0 => self.wait_coarse(-1, events)?,
+            0 => self.wait_coarse(0, MAX_EVENTS, events)?,
+            ..0 => self.wait_coarse(-1, MAX_EVENTS, events)?,
             1.. => self.wait_precise(timeout_ns, events)?,
         };
         Ok(())
     }
 
-    fn wait_coarse(&self, timeout_ms: i32, events: &mut Events) -> io::Result<usize> {
+    /// Fetches up to `most` events, of which there is room for [`MAX_EVENTS`].
+    fn wait_coarse(&self, timeout_ms: i32, most: usize, events: &mut Events) -> io::Result<usize> {
         let buffer = events.raw.as_mut_ptr().cast();
+        let most = most.min(MAX_EVENTS) as i32;
         // SAFETY: [fd-open]: `self` owns the descriptor; the buffer has room for MAX_EVENTS.
-        let count =
-            unsafe { libc::epoll_wait(self.0.as_raw_fd(), buffer, MAX_EVENTS as i32, timeout_ms) };
+        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), buffer, most, timeout_ms) };
         Ok(Errno::result(count)? as usize)
     }
 
@@ -147,7 +155,7 @@ impl Epoll {
         }
         let mut polled = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         nix::poll::ppoll(&mut polled, Some(TimeSpec::nanoseconds(timeout_ns)), None)?;
-        self.wait_coarse(0, events)
+        self.wait_coarse(0, MAX_EVENTS, events)
     }
 
     fn epoll_pwait2(&self, timeout_ns: i64, events: &mut Events) -> Result<usize, Errno> {
@@ -175,6 +183,7 @@ pub(super) struct WakeFd(EventFd);
 
 impl WakeFd {
     pub(super) fn new() -> io::Result<Self> {
+        simulation::refuse()?;
         Ok(Self(new_event_fd(0)?))
     }
 
@@ -221,6 +230,15 @@ pub(super) fn read_event_fd(fd: RawFd) -> bool {
             Err(_) => return false,
         }
     }
+}
+
+/// Whether a descriptor is readable now. Takes no event away from whoever watches an epoll descriptor.
+#[cfg(feature = "simulation")]
+pub(super) fn is_readable(fd: RawFd) -> bool {
+    let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: [fd-open]: the kernel checks the descriptor; `polled` is one entry.
+    let count = unsafe { libc::poll(&raw mut polled, 1, 0) };
+    count > 0
 }
 
 /// Closes a descriptor of [`open_event_fd`].

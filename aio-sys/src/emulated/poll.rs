@@ -18,6 +18,7 @@ use super::context::Context;
 use super::current::{self, qemu_get_current_aio_context};
 use super::fd::Ready;
 use super::main_loop;
+use super::simulation;
 use crate::types::AioContext;
 
 /// One pass of `aio_poll`; says whether it made progress.
@@ -29,14 +30,18 @@ fn poll(context: &Context, blocking: bool) -> bool {
 
 /// Answers the doorbell and runs everything that is due; says whether there was something.
 pub(super) fn run(context: &Context, ready: Ready) -> bool {
+    simulation::preempt();
     context.doorbell.accept();
+    simulation::preempt();
     let bottom_halves = bottom_half::poll(context);
     let descriptors = ready.dispatch();
+    simulation::preempt();
     let timers = context.timers.run();
     bottom_halves || descriptors || timers
 }
 
 fn wait(context: &Context, timeout_ns: i64, ready: &mut Ready) {
+    simulation::preempt();
     match busy_poll::run(context, timeout_ns, ready) {
         (0, _) => look(context, ready),
         (timeout_ns, begin) => {
@@ -57,7 +62,9 @@ fn look(context: &Context, ready: &mut Ready) {
 }
 
 fn sleep(context: &Context, mut timeout_ns: i64, ready: &mut Ready) {
+    simulation::preempt();
     context.doorbell.begin_sleep();
+    simulation::preempt();
     if context.doorbell.is_rung() {
         look(context, ready);
     } else {
@@ -75,6 +82,7 @@ fn sleep(context: &Context, mut timeout_ns: i64, ready: &mut Ready) {
 /// Announces that the main loop is about to sleep, and says how long it may (-1: for ever).
 pub(super) fn prepare(context: &Context) -> i64 {
     context.doorbell.begin_main_loop_sleep();
+    simulation::preempt();
     context.timeout_ns()
 }
 

@@ -21,6 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use super::clock::{self, qemu_clock_get_ns};
 use super::context::soonest;
 use super::current::thread_token;
+use super::simulation;
 use crate::types::{
     QEMU_CLOCK_MAX, QEMUClockType, QEMUTimer, QEMUTimerCB, QEMUTimerList, QEMUTimerListGroup,
 };
@@ -31,6 +32,9 @@ use sorted::{NOT_ARMED, Sorted, expiry};
 
 /// Wakes the loop of a group up.
 type Notify = unsafe extern "C" fn(opaque: *mut c_void);
+
+/// Why no lock is poisoned.
+const PANIC_IS_END: &str = "a panic of this module ends the process";
 
 /// Every group, for `qemu_clock_enable`.
 static GROUPS: Mutex<Vec<Arc<TimerGroup>>> = Mutex::new(Vec::new());
@@ -100,8 +104,20 @@ impl TimerGroup {
 
     /// Runs the timers that are due; says whether there was one. Home thread.
     pub(super) fn run(&self) -> bool {
+        if simulation::is_on() {
+            return self.run_in_any_order();
+        }
         // `|`, not `||`: every clock has its turn.
         self.armed_lists().fold(false, |progress, list| progress | list.run())
+    }
+
+    fn run_in_any_order(&self) -> bool {
+        let mut lists: Vec<_> = self.armed_lists().collect();
+        let mut progress = false;
+        while !lists.is_empty() {
+            progress |= lists.swap_remove(simulation::choose(lists.len())).run();
+        }
+        progress
     }
 
     fn armed_lists(&self) -> impl Iterator<Item = &TimerList> {
@@ -169,7 +185,7 @@ impl TimerList {
     }
 
     fn lock(&self) -> MutexGuard<'_, Timers> {
-        self.timers.lock().expect("a panic of this module ends the process")
+        self.timers.lock().expect(PANIC_IS_END)
     }
 
     /// Changes the list under the lock.
@@ -212,6 +228,7 @@ impl TimerList {
         }
         let mut progress = false;
         while let Some((callback, opaque)) = self.pop_due(now) {
+            simulation::preempt();
             // SAFETY: [opaque-is-callback].
             unsafe { callback(opaque) };
             progress = true;
@@ -246,7 +263,13 @@ impl TimerList {
                 timers.runner != thread_token(),
                 "a timer's callback cannot disable its own clock: it would wait for itself"
             );
-            timers = self.stopped.wait(timers).expect("a panic of this module ends the process");
+            timers = if simulation::is_on() {
+                drop(timers);
+                simulation::give_way();
+                self.lock()
+            } else {
+                self.stopped.wait(timers).expect(PANIC_IS_END)
+            };
         }
         drop(timers);
     }

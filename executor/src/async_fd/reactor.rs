@@ -28,8 +28,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use slab::Slab;
 
 use super::source::{Interest, Source};
+#[cfg(feature = "simulation")]
+use crate::aio::simulation;
 use crate::task::wake_without_panic;
 
+#[cfg(feature = "simulation")]
+mod simulated;
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +79,8 @@ pub(crate) struct SourceKey {
 impl Reactor {
     /// Creates a reactor without sources.
     pub(crate) fn new() -> io::Result<Self> {
+        #[cfg(feature = "simulation")]
+        simulation::refuse()?;
         let table = Table { sources: Slab::new(), next_generation: 0, closed: false };
         Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, table: Mutex::new(table) })
     }
@@ -85,6 +91,8 @@ impl Reactor {
         fd: BorrowedFd<'_>,
         interest: Interest,
     ) -> io::Result<(SourceKey, Arc<Source>)> {
+        #[cfg(feature = "simulation")]
+        simulation::refuse()?;
         let mut table = self.lock();
         if table.closed {
             return Err(closed());
@@ -174,6 +182,10 @@ impl Reactor {
     }
 
     fn poll_events(&self, events: &mut [EpollEvent; BATCH]) -> usize {
+        #[cfg(feature = "simulation")]
+        if let Some(count) = self.simulated_events(events) {
+            return count;
+        }
         match self.epoll.wait(events, EpollTimeout::ZERO) {
             Ok(count) => count,
             // A signal came first; the fd stays readable.

@@ -45,7 +45,20 @@ pub(super) struct Left {
 impl Budget {
     pub(super) fn start(self) -> Left {
         let time = i64::try_from(self.time.as_nanos()).unwrap_or(i64::MAX);
-        Left { polls: self.polls.max(1), look: STRIDE, time, until: None }
+        Left { polls: self.polls_of_a_run().max(1), look: STRIDE, time, until: None }
+    }
+
+    #[cfg(not(feature = "simulation"))]
+    fn polls_of_a_run(self) -> u32 {
+        self.polls
+    }
+
+    /// A simulation cuts runs short.
+    #[cfg(feature = "simulation")]
+    fn polls_of_a_run(self) -> u32 {
+        use crate::aio::simulation::{choose, is_short};
+
+        if is_short() { [1, 2, 3][choose(3)] } else { self.polls }
     }
 }
 
