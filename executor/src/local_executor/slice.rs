@@ -102,7 +102,7 @@ impl Core {
         let polled = running.poll();
         match polled {
             _ if borrows.has_new() => self.fail_for_borrow(running, polled, borrows.before()),
-            Polled::Pending if !self.is_closed() => return running.suspend(),
+            Polled::Pending if !self.is_closed() => return running.suspend(self.home()),
             Polled::Pending => self.cancel(running),
             Polled::Ready => {
                 running.succeed();

@@ -291,7 +291,7 @@ impl TaskRef {
     /// Queues the task. Home, after the state said `Enqueue`.
     #[inline]
     fn enqueue(&self) {
-        enqueue(self.header);
+        enqueue(home_of(self.header), self.header);
     }
 
     fn post(&self, post: Post) {
@@ -405,10 +405,9 @@ fn home_of<'a>(header: NonNull<Header>) -> &'a Home {
     unsafe { arena::home_of(header).as_ref() }
 }
 
-/// Queues a task at home and rings if nobody runs the queue. Home.
+/// Queues a task at its home and rings if nobody runs the queue. Home.
 #[inline]
-pub(super) fn enqueue(header: NonNull<Header>) {
-    let home = home_of(header);
+pub(super) fn enqueue(home: &Home, header: NonNull<Header>) {
     // SAFETY: the state has just answered `Enqueue`, or the task is newborn, [queued-once]; the
     // table's reference keeps it alive, since only complete tasks leave the table.
     unsafe { home.queue().push(header) };

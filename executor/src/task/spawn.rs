@@ -29,7 +29,7 @@ pub(crate) fn spawn<F: Future + 'static>(
 ) -> JoinHandle<F::Output> {
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
     let header = Layouts::<F>::PLACE(home, label, future);
-    enqueue(header);
+    enqueue(home, header);
     // SAFETY: the output's type is right, this is the home thread, and the state was born with the handle's reference.
     unsafe { join_handle(TaskRef { header }) }
 }
