@@ -117,7 +117,7 @@ impl Loop {
             return self.finish(running);
         }
         match running.poll() {
-            Polled::Pending => running.suspend(),
+            Polled::Pending => running.suspend(&self.home),
             Polled::Ready => {
                 running.succeed();
                 self.finish(running);

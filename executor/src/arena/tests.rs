@@ -101,7 +101,7 @@ fn a_cell_that_is_freed_at_home_is_the_next_one_to_be_used() {
 
 #[test]
 fn cells_that_are_freed_on_another_thread_are_used_again() {
-    let (times, at_a_time) = if cfg!(miri) { (2, 200) } else { (20, 200) };
+    let (times, at_a_time) = if cfg!(miri) { (2, 20) } else { (20, 200) };
     let mut fixture = Fixture::new();
     for _ in 0..times {
         let wakers: Vec<_> = (0..at_a_time).map(|_| fixture.ended()).collect();

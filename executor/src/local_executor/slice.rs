@@ -130,7 +130,7 @@ impl Core {
         let outcome = match polled {
             _ if borrows.has_new() => self.fail_for_borrow(running, polled, borrows.before()),
             Polled::Pending if !self.is_closed() => {
-                running.suspend();
+                running.suspend(self.home());
                 return Outcome::Pending;
             }
             Polled::Pending => self.cancel(running),

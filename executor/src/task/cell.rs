@@ -279,13 +279,13 @@ impl TaskRef {
     #[inline]
     fn wake_at_home(&self) {
         if self.state().wake() == AfterWake::Enqueue {
-            enqueue(self.header);
+            enqueue(home_of(self.header), self.header);
         }
     }
 
     fn cancel_at_home(&self) {
         if self.state().cancel() == AfterWake::Enqueue {
-            enqueue(self.header);
+            enqueue(home_of(self.header), self.header);
         }
     }
 
@@ -403,10 +403,9 @@ fn home_of<'a>(header: NonNull<Header>) -> &'a Home {
     unsafe { arena::home_of(header).as_ref() }
 }
 
-/// Queues a task at home and rings if nobody runs the queue. Home.
+/// Queues a task at its home and rings if nobody runs the queue. Home.
 #[inline]
-pub(super) fn enqueue(header: NonNull<Header>) {
-    let home = home_of(header);
+pub(super) fn enqueue(home: &Home, header: NonNull<Header>) {
     // SAFETY: [queued-once]: the state has just answered `Enqueue`; the
     // table's reference keeps it alive, since only complete tasks leave the table.
     unsafe { home.queue().push(header) };
@@ -419,8 +418,7 @@ pub(super) fn enqueue(header: NonNull<Header>) {
 ///
 /// The task was born queued, and the table's reference keeps it alive.
 #[inline]
-pub(super) unsafe fn enqueue_first(header: NonNull<Header>) {
-    let home = home_of(header);
+pub(super) unsafe fn enqueue_first(home: &Home, header: NonNull<Header>) {
     // SAFETY: [queued-once]: by this function's contract.
     unsafe { home.queue().push(header) };
     home.ring_if_idle();

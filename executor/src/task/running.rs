@@ -60,11 +60,11 @@ impl Running {
         unsafe { (vtable(header).poll)(self.header, &mut cx) }
     }
 
-    /// Ends a poll that returned `Pending`: queues the task again if it was woken meanwhile.
+    /// Ends a poll that returned `Pending`: queues the task again, at its home, if it was woken meanwhile.
     #[inline]
-    pub(crate) fn suspend(self) {
+    pub(crate) fn suspend(self, home: &Home) {
         if self.header().state.finish_poll() == AfterWake::Enqueue {
-            enqueue(self.header);
+            enqueue(home, self.header);
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn spawn<F: Future + 'static>(
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
     let header = Layouts::<F>::PLACE(home, label, future);
     // SAFETY: `place` has entered it into the table.
-    unsafe { enqueue_first(header) };
+    unsafe { enqueue_first(home, header) };
     // SAFETY: the output's type is right, this is the home thread, and the state was born with the handle's reference.
     unsafe { join_handle(TaskRef { header }) }
 }
