@@ -116,7 +116,7 @@ async fn common_step(shared: &Arc<Shared>, me: usize, step: Step) {
         }
         Step::Send(link, count) => shared.send(link, count),
         Step::Lock if !bql::is_locked() && !shared.is_over() => {
-            bql::with_bql(|_| simulation::preempt())
+            bql::with_bql(|_| simulation::preempt());
         }
         Step::Panic => panic!("{PLANNED}"),
         _ => {}
