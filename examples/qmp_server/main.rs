@@ -11,6 +11,7 @@
 //! Without, it shows in a few seconds that one client's long command holds up no other client; see
 //! `demo.rs`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,6 +39,9 @@ struct Options {
     /// What query-name says.
     #[arg(long)]
     name: Option<String>,
+    /// Let clients have files read below this folder alone, instead of all.
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
     /// Lay out what is sent for people. Few programs can read that.
     #[arg(long)]
     pretty: bool,
