@@ -34,8 +34,9 @@ use usage::{DoneOnDrop, resident_kib};
 
 /// What memory may grow by from the second round to the last: what the allocator cannot give back.
 const KIB: usize = 2048;
-/// How many more blocks may be allocated then: buffers that are kept, and the like.
-const BLOCKS: isize = 100;
+/// How many more blocks may be allocated then. Executors keep the cells of tasks for tasks to come, as many as there
+/// were at a time, which differs from round to round. A block for each hundredth client would be more in 20 rounds.
+const BLOCKS: isize = 2000;
 
 /// Counts the blocks that are allocated.
 struct Counting;
