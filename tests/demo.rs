@@ -188,7 +188,8 @@ fn help_tells_every_option() {
     let output = run(&["--help"]);
 
     assert!(output.status.success());
-    for option in ["--qmp <ADDRESS>", "--iothread <ID>", "--name <NAME>", "--pretty", "unix:PATH"] {
+    let options = ["--qmp <ADDRESS>", "--iothread <ID>", "--name <NAME>", "--pretty", "unix:PATH"];
+    for option in options.into_iter().chain(["--files <FOLDER>"]) {
         assert!(text(&output.stdout).contains(option), "{option}: {}", text(&output.stdout));
     }
 }
@@ -203,6 +204,10 @@ fn a_wrong_command_line_is_told_and_fails() {
         ),
         (&["--qmp", "stdio", "--qmp", "stdio"], "standard input has a monitor already"),
         (&["--qmp", "stdio", "--iothread", "0"], "iothread '0': Parameter 'id' expects"),
+        (
+            &["--qmp", "stdio", "--files", "/no/such/folder"],
+            "--files /no/such/folder: No such file",
+        ),
     ];
     for (arguments, expected) in cases {
         let output = run(arguments);

@@ -70,7 +70,7 @@ fn a_request_that_comes_in_a_flood_is_served_whenever_the_budget_ends() {
         }
         executor.run(async {
             while executor.stats().polls < 100 {
-                yield_now().await
+                yield_now().await;
             }
         });
         let flood = wakers.take();

@@ -22,10 +22,9 @@
 //!
 //! Threads: as drawn.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Instant;
 
 use executor::blocking::{File, blocking};
@@ -35,6 +34,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::executors::{self, Home};
+use super::files::Files;
 use super::own_task_id;
 
 pub(crate) mod digest;
@@ -45,11 +45,11 @@ use digest::{Algorithm, Hasher};
 use pipeline::{Pipeline, Workplace};
 use progress::Progress;
 
-pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+pub(super) fn register(registry: &mut Registry, events: &EventSink, files: Files) {
     let events = events.clone();
     registry.command::<FileChecksum, _>(boxed(move |cx, args| {
-        let events = events.clone();
-        Box::pin(file_checksum(cx, args, events))
+        let (events, files) = (events.clone(), files.clone());
+        Box::pin(file_checksum(cx, args, events, files))
     }));
 }
 
@@ -90,9 +90,10 @@ async fn file_checksum(
     cx: &MainCx,
     args: ChecksumArgs,
     events: EventSink,
+    files: Files,
 ) -> Result<Checksum, Error> {
     let iothread = args.iothread.as_deref().map(|id| find_iothread(cx, id)).transpose()?;
-    let (file, size) = open(&args.filename).await?;
+    let (file, size) = open(files, &args.filename).await?;
     let range = args.range(size)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
     let progress = Progress::new(events, "X_FILE_CHECKSUM_PROGRESS", own_task_id(), bytes);
@@ -120,11 +121,10 @@ pub(crate) fn find_iothread(cx: &MainCx, id: &str) -> Result<IoThread, Error> {
 }
 
 /// Opens a regular file and finds out how long it is.
-async fn open(filename: &str) -> Result<(File, u64), Error> {
+async fn open(files: Files, filename: &str) -> Result<(File, u64), Error> {
     let path = filename.to_owned();
     let opened = blocking(move || {
-        // Non-blocking, or a FIFO would keep a thread of the pool until somebody writes to it.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let file = files.open(Path::new(&path))?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(Errno::EISDIR.into());

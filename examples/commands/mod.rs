@@ -22,8 +22,11 @@
 use executor::qmp::{EventSink, Registry};
 use executor::{Probe, TaskLabel};
 
+use files::Files;
+
 pub(crate) mod checksum;
 pub(crate) mod executors;
+pub(crate) mod files;
 pub(crate) mod iothreads;
 pub(crate) mod machine;
 pub(crate) mod observers;
@@ -40,11 +43,17 @@ pub(crate) fn register_machine(registry: &mut Registry, name: Option<String>, ev
     iothreads::register(registry);
 }
 
-/// Registers what QEMU does not have. `main` is a look at the main loop's executor.
-pub(crate) fn register_extensions(registry: &mut Registry, main: Probe, events: &EventSink) {
+/// Registers what QEMU does not have. `main` is a look at the main loop's executor; `files` are those that clients
+/// may have read.
+pub(crate) fn register_extensions(
+    registry: &mut Registry,
+    main: Probe,
+    events: &EventSink,
+    files: Files,
+) {
     executors::add("main", executors::Home::Main(main));
     sleep::register(registry);
-    checksum::register(registry, events);
+    checksum::register(registry, events, files);
     tasks::register(registry);
 }
 

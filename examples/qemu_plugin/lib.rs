@@ -132,7 +132,9 @@ fn extensions(
     if arguments.selftest {
         selftest::register(&mut registry);
     }
-    commands::register_extensions(&mut registry, cx.probe(), events);
+    // QEMU's clients command a program that opens any file for them.
+    let files = commands::files::Files::default();
+    commands::register_extensions(&mut registry, cx.probe(), events, files);
     block::register(&mut registry, events);
     if let Some(trace) = trace.cloned() {
         registry.observe(move |event| trace.command(event));

@@ -41,6 +41,7 @@ pub(super) async fn run(cx: &MainCx) -> io::Result<ExitCode> {
     let folder = Folder::new()?;
     let socket = folder.path().join("qmp.sock");
     let options = Options {
+        files: None,
         qmp: vec![Address::Unix(socket.clone())],
         iothread: vec!["io0".into(), "io1".into()],
         name: Some("demo".into()),

@@ -48,6 +48,9 @@ struct Options {
     /// Write what tasks do into a file for <https://ui.perfetto.dev>.
     #[arg(long, value_name = "FILE")]
     trace_file: Option<PathBuf>,
+    /// Let clients have files read below this folder alone, instead of all.
+    #[arg(long, value_name = "FOLDER")]
+    files: Option<PathBuf>,
     /// Lay out what is sent for people. Few programs can read that.
     #[arg(long)]
     pretty: bool,

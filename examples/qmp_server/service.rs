@@ -13,6 +13,7 @@ use executor::qmp::{Address, EventSink, Registry, Server, SessionOptions};
 use futures_util::future::{Either, select};
 
 use super::Options;
+use super::commands::files::Files;
 use super::commands::machine::{MACHINE, ShutdownCause};
 use super::commands::{self, iothreads};
 use super::signals::Signals;
@@ -34,7 +35,13 @@ impl Service {
         let mut registry = Registry::new();
         registry.add_query_commands();
         commands::register_machine(&mut registry, options.name.clone(), &events);
-        commands::register_extensions(&mut registry, cx.probe(), &events);
+        let files = match &options.files {
+            None => Files::default(),
+            Some(folder) => Files::below(folder).map_err(|error| {
+                io::Error::new(error.kind(), format!("--files {}: {error}", folder.display()))
+            })?,
+        };
+        commands::register_extensions(&mut registry, cx.probe(), &events, files);
         more(&mut registry);
         let mut session = SessionOptions::new(commands::query::version());
         session.pretty = options.pretty;

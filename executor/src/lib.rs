@@ -48,6 +48,12 @@
     doc = "\n[The guide](guide) writes a QMP command from nothing, and lists what only run time catches."
 )]
 //!
+//! # Without memory
+//!
+//! As everywhere in Rust, an allocation that fails ends the process, with an abort and one sentence; nothing unwinds
+//! and nothing is half done. [`LocalExecutor::spawn`] and its relatives allocate the task, [`reschedule_to`] also what
+//! both sides share. Waking, polling, completing and dropping a task allocate nothing by themselves.
+//!
 //! # Without QEMU
 //!
 //! By default the event loop is an emulation of QEMU's on epoll, so programs and tests just run. A thread

@@ -9,14 +9,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::commands::files::Files;
 use crate::commands::{register_extensions, register_machine};
 use crate::common::{Client, TestServer, main_probe};
 
 /// Starts the server. Its machine is called `vm`.
 pub(crate) fn start() -> TestServer {
+    start_with(Files::default())
+}
+
+/// Starts the server, for clients that may have these files read.
+pub(crate) fn start_with(files: Files) -> TestServer {
     TestServer::start(|registry, events| {
         register_machine(registry, Some("vm".into()), events);
-        register_extensions(registry, main_probe(), events);
+        register_extensions(registry, main_probe(), events, files);
     })
 }
 

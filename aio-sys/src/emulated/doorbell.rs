@@ -21,8 +21,8 @@
 //! clears the flag has seen the work of every producer that rang before it, not just the last.
 //!
 //! Threads: [`Doorbell::ring`] from any; the rest from the home thread, which alone writes
-//! `notify_me`. Looking at `notified` before writing the eventfd would be wrong: the flag may stem
-//! from a producer that rang before the loop went to sleep.
+//! `notify_me`. Looking at `notified` before writing the eventfd would break the chain, and let a ring
+//! wait for another producer, who has set the flag and may be slow to write.
 //!
 //! `main_loop_wait` does not stay awake because of a ring, as `GLib` does not: it answers the ring and
 //! works its timeout out afterwards. So idle bottom halves let it sleep, but not `aio_poll`.

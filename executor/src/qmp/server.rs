@@ -160,8 +160,9 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What the system says; names the address. A UNIX socket that somebody listens on, and standard input
-    /// for the second time, are in use.
+    /// What the system says; names the address. A UNIX socket that somebody listens on, or at whose path
+    /// another server begins or ceases to at this moment (it has `PATH.lock`), and standard input for the
+    /// second time, are in use.
     pub fn listen(&self, address: &Address) -> io::Result<()> {
         let listening = match address {
             Address::Unix(path) => Listener::unix(path, &self.monitor).map(|new| self.open(new)),

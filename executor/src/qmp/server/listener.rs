@@ -3,7 +3,7 @@
 //!
 //! Owns the listening sockets' names. The file of a UNIX socket is removed at the end, unless it has become
 //! somebody else's. A file that a crashed program left behind is replaced, which is only tried when
-//! nobody listens there.
+//! nobody listens there. Both happen under a [`Lock`], so that several servers do not take each other's for stale.
 //!
 //! Threads: a [`Listener`] is made and dropped on the main loop; its task runs in the monitor's.
 
@@ -31,6 +31,11 @@ use super::client::Monitor;
 use super::transport::Transport;
 use crate::net::{TcpListener, UnixListener};
 use crate::time::sleep;
+use lock::Lock;
+
+mod lock;
+#[cfg(test)]
+mod tests;
 
 /// How long to wait after an error of `accept` that nothing is known about.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -50,8 +55,10 @@ pub(super) struct Listener {
 impl Listener {
     /// Makes a socket that listens, and the task to run in the monitor's thread.
     pub(super) fn unix(path: &Path, monitor: &Arc<Monitor>) -> io::Result<(Self, Accepting)> {
+        let lock = Lock::take(path)?;
         let socket = bind_unix(path)?;
         let file = SocketFile::of(path)?;
+        drop(lock);
         let address = Address::Unix(path.to_owned());
         let accepting = Box::pin(accept_unix(socket, Arc::clone(monitor)));
         Ok((Self { address, _file: Some(file) }, accepting))
@@ -91,6 +98,7 @@ async fn accept_tcp(socket: net::TcpListener, monitor: Arc<Monitor>) {
     }
 }
 
+/// Binds a socket, in the place of a stale one if need be. Under the path's lock.
 fn bind_unix(path: &Path) -> io::Result<unix::UnixListener> {
     match bind_private(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -150,8 +158,9 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // If it cannot be removed, or somebody is about to replace it, the next server finds it stale.
+        let Ok(_lock) = Lock::take(&self.path) else { return };
         if file_id(&self.path).is_ok_and(|id| id == self.id) {
-            // If it cannot be removed, the next server finds it stale.
             let _stays = fs::remove_file(&self.path);
         }
     }
