@@ -7,6 +7,8 @@
 mod commands;
 #[path = "common/qmp_server.rs"]
 mod common;
+#[path = "common/pty.rs"]
+mod pty;
 
 use std::env;
 use std::io::Write;
@@ -16,6 +18,7 @@ use std::process::{Command, Stdio};
 use commands::{add_panics, add_quick_commands};
 use common::{TestServer, command_tasks, open_fds, wait_until};
 use executor::qmp::Address;
+use pty::Pty;
 
 fn qmp_shell() -> Option<PathBuf> {
     let given = env::var_os("QMP_SHELL").map(PathBuf::from);
@@ -54,6 +57,7 @@ fn type_into(shell: PathBuf, options: &[&str], address: &str, lines: &str) -> St
 
 fn start() -> TestServer {
     TestServer::start(|registry, events| {
+        registry.add_human_monitor();
         add_quick_commands(registry, events);
         add_panics(registry);
     })
@@ -117,4 +121,51 @@ fn qmp_shell_talks_to_the_server_over_tcp() {
 
     check(&printed);
     assert!(printed.contains("\"execute\": \"x-ping\""), "requests are shown: {printed}");
+}
+
+#[test]
+fn qmp_shell_is_a_human_monitor() {
+    let Some(shell) = qmp_shell() else { return };
+    let server = start();
+    let path = server.path.to_str().expect("the path is ASCII");
+    let lines = "x-echo hello\nx-ping\nx-echo\nno-such-command\ninfo commands\ncpu 7\n";
+
+    let printed = type_into(shell, &["-H"], path, lines);
+
+    let expected = [
+        "Welcome to the HMP shell!",
+        "hello\r\n",
+        "pong\r\n",
+        "Error: Parameter 'text' is missing\r\n",
+        "unknown command: 'no-such-command'\r\n",
+        "x-panic-in-loop\r\n",
+        "bad CPU index",
+    ];
+    let found = expected.iter().try_fold(&*printed, |rest, text| Some(rest.split_once(text)?.1));
+    assert!(found.is_some(), "{printed}");
+}
+
+#[test]
+fn qmp_shell_completes_commands_and_subjects() {
+    let Some(shell) = qmp_shell() else { return };
+    let server = start();
+    let mut command = Command::new(shell);
+    command.arg("-H").arg(&server.path).env("HOME", env::temp_dir()).env("TERM", "dumb");
+    let mut shell = Pty::start(&mut command);
+
+    // What the server sends ends with "\r\n", of which the terminal makes "\r\r\n".
+    for (typed, completed) in [
+        ("x-ec\t", "x-echo"),
+        (" hello\n", "hello\r\r\n"),
+        ("info comm\t", "info commands"),
+        ("\n", "x-panic-in-task"),
+        ("help x-pi\t", "help x-ping"),
+        ("\n", "x-ping\r\r\n"),
+    ] {
+        shell.type_in(typed);
+        shell.wait_for(completed);
+    }
+    shell.type_in("\x04");
+    let (status, printed) = shell.end();
+    assert!(status.success(), "{status}: {printed}");
 }

@@ -57,6 +57,7 @@ struct FileChecksum;
 
 impl Command for FileChecksum {
     const NAME: &'static str = "x-file-checksum";
+    const HELP: &'static str = "compute the checksum of a file";
     type Mode = Coroutine;
     type Args = ChecksumArgs;
     type Ret = Checksum;

@@ -25,6 +25,7 @@ struct QueryVersion;
 
 impl Command for QueryVersion {
     const NAME: &'static str = "query-version";
+    const HELP: &'static str = "show the version of this program";
     type Mode = Blocking;
     type Args = ();
     type Ret = Version;
@@ -38,6 +39,7 @@ struct QueryName;
 
 impl Command for QueryName {
     const NAME: &'static str = "query-name";
+    const HELP: &'static str = "show the name of the machine";
     type Mode = Blocking;
     type Args = ();
     type Ret = Name;

@@ -35,6 +35,7 @@ struct QueryStatus;
 
 impl Command for QueryStatus {
     const NAME: &'static str = "query-status";
+    const HELP: &'static str = "show whether the guest runs";
     type Mode = Blocking;
     type Args = ();
     type Ret = Status;
@@ -55,6 +56,7 @@ struct Stop;
 
 impl Command for Stop {
     const NAME: &'static str = "stop";
+    const HELP: &'static str = "stop the guest";
     type Mode = Blocking;
     type Args = ();
     type Ret = ();
@@ -64,6 +66,7 @@ struct Cont;
 
 impl Command for Cont {
     const NAME: &'static str = "cont";
+    const HELP: &'static str = "let the guest run on";
     type Mode = Blocking;
     type Args = ();
     type Ret = ();
@@ -73,6 +76,7 @@ struct Quit;
 
 impl Command for Quit {
     const NAME: &'static str = "quit";
+    const HELP: &'static str = "end the program";
     type Mode = Blocking;
     type Args = ();
     type Ret = ();

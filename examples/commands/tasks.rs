@@ -25,6 +25,7 @@ struct QueryTasks;
 
 impl Command for QueryTasks {
     const NAME: &'static str = "x-query-tasks";
+    const HELP: &'static str = "show the tasks of all executors";
     type Mode = Oob;
     type Args = ();
     type Ret = Vec<Task>;
@@ -62,6 +63,7 @@ struct TaskCancel;
 
 impl Command for TaskCancel {
     const NAME: &'static str = "x-task-cancel";
+    const HELP: &'static str = "cancel a task";
     type Mode = Oob;
     type Args = TaskCancelArgs;
     type Ret = ();
@@ -94,6 +96,7 @@ struct ExecutorStats;
 
 impl Command for ExecutorStats {
     const NAME: &'static str = "x-executor-stats";
+    const HELP: &'static str = "show what the executors have done";
     type Mode = Oob;
     type Args = ();
     type Ret = Vec<Stats>;

@@ -12,7 +12,7 @@
 //!
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
 //! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
-//! do not know them. `server` is above everything, and alone in reading a clock, opening sockets and
+//! do not know them. `shape` finds out what types look like; `human`, beside `registry`, is for people. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -27,6 +27,7 @@ mod args;
 mod command;
 mod error;
 mod events;
+mod human;
 mod lexer;
 mod observe;
 mod output;
@@ -35,6 +36,7 @@ mod registry;
 mod request;
 mod server;
 mod session;
+mod shape;
 mod string;
 mod writer;
 

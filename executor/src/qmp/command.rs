@@ -85,6 +85,8 @@ use crate::{MainCx, NoCoroutine, OobContext};
 pub trait Command: 'static {
     /// The name on the wire.
     const NAME: &'static str;
+    /// What it does, in half a line, for people who ask `help`.
+    const HELP: &'static str = "";
     /// Where the handler runs.
     type Mode: Mode;
     /// The arguments; `()` for none.

@@ -1,0 +1,88 @@
+//! What a registry has in it: the calls, in which order they came, and what is known of their types.
+//!
+//! It is shared with the handlers that answer questions about commands or call them by hand. They hold it
+//! weakly, since it holds them.
+//!
+//! Threads: the registry's.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::super::command::{Call, Command, Handler, Mode};
+use super::super::observe::{Observer, watched};
+use super::super::request::NEGOTIATION;
+use super::super::shape::Shape;
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(in super::super) struct Table {
+    entries: HashMap<&'static str, Entry>,
+    /// In the order of registration.
+    pub(super) names: Vec<&'static str>,
+    /// Asked for commands that are not registered.
+    pub(super) fallback: Option<fn(&str) -> Option<Call>>,
+    /// Asked for the names of those.
+    pub(super) fallback_names: Option<fn() -> Vec<String>>,
+    /// Told what becomes of each call.
+    pub(super) observer: Option<Observer>,
+}
+
+/// A command. Its types are described when somebody asks.
+pub(in super::super) struct Entry {
+    call: Call,
+    pub(in super::super) help: &'static str,
+    pub(in super::super) arguments: fn() -> Shape,
+}
+
+impl Entry {
+    pub(super) fn of<C: Command<Mode = M>, M: Mode>(handler: impl Handler<C, M>) -> Self {
+        Self { call: handler.into_call(), help: C::HELP, arguments: Shape::of::<C::Args> }
+    }
+}
+
+impl Table {
+    /// Adds a command and tells whether its name was free.
+    pub(super) fn add(&mut self, name: &'static str, entry: Entry) -> bool {
+        let free = self.entries.insert(name, entry).is_none();
+        self.names.push(name);
+        free
+    }
+
+    /// Returns the commands that are registered, in their order.
+    pub(in super::super) fn entries(&self) -> impl Iterator<Item = (&'static str, &Entry)> {
+        self.names.iter().map(|&name| (name, &self.entries[name]))
+    }
+
+    /// Returns a command that is registered.
+    pub(in super::super) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// Returns what to call for a command that is registered.
+    pub(in super::super) fn call(&self, name: &str) -> Option<Call> {
+        let entry = self.entries.get(name)?;
+        Some(self.observed(name, entry.call.clone()))
+    }
+
+    pub(super) fn observed(&self, name: &str, call: Call) -> Call {
+        match &self.observer {
+            Some(observer) => watched(observer, name, call),
+            None => call,
+        }
+    }
+
+    /// Returns the names of all commands, also of those that are not registered.
+    pub(super) fn all_names(&self) -> Vec<Cow<'static, str>> {
+        let mut all: Vec<Cow<'static, str>> = vec![NEGOTIATION.into()];
+        all.extend(self.names.iter().map(|&name| Cow::Borrowed(name)));
+        let ours = all.len();
+        for name in self.fallback_names.map(|names| names()).unwrap_or_default() {
+            if !all[..ours].contains(&Cow::Borrowed(name.as_str())) {
+                all.push(name.into());
+            }
+        }
+        all
+    }
+}
