@@ -89,8 +89,8 @@ impl Command for QueryIothreads {
 }
 
 /// `IOThreadInfo`. The numbers without a source are those every iothread begins with.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Deserialize, Serialize)]
+#[serde(rename = "IOThreadInfo", rename_all = "kebab-case")]
 struct Info {
     id: String,
     thread_id: i32,

@@ -7,7 +7,7 @@
 
 use executor::NoCoroutine;
 use executor::qmp::{Blocking, Command, Error, Registry, Version, VersionNumber};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) fn register(registry: &mut Registry, name: Option<String>) {
     registry.command::<QueryVersion, _>(query_version);
@@ -45,7 +45,8 @@ impl Command for QueryName {
     type Ret = Name;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
+#[serde(rename = "NameInfo")]
 struct Name {
     /// Absent if the machine has none.
     #[serde(skip_serializing_if = "Option::is_none")]

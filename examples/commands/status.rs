@@ -8,11 +8,14 @@
 
 use executor::NoCoroutine;
 use executor::qmp::{Blocking, Command, Error, EventSink, Registry};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::machine::{MACHINE, RunState, ShutdownCause};
+use super::machine::{MACHINE, RunState, ShutdownCause, ShutdownInfo};
 
 pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+    registry.event::<()>("STOP");
+    registry.event::<()>("RESUME");
+    registry.event::<ShutdownInfo>("SHUTDOWN");
     registry.command::<QueryStatus, _>(query_status);
     let sink = events.clone();
     registry.command::<Stop, _>(move |nc: &mut NoCoroutine, ()| {
@@ -41,7 +44,8 @@ impl Command for QueryStatus {
     type Ret = Status;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
+#[serde(rename = "StatusInfo")]
 struct Status {
     status: RunState,
     running: bool,

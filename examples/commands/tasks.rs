@@ -31,7 +31,7 @@ impl Command for QueryTasks {
     type Ret = Vec<Task>;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Task {
     id: u64,
@@ -103,7 +103,7 @@ impl Command for ExecutorStats {
 }
 
 /// What an executor has done since it was made; see [`executor::Stats`] for what is counted.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Stats {
     executor: String,

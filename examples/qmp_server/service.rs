@@ -33,6 +33,7 @@ impl Service {
         let events = EventSink::new();
         let mut registry = Registry::new();
         registry.add_query_commands();
+        registry.add_query_schema();
         registry.add_human_monitor();
         commands::register_machine(&mut registry, options.name.clone(), &events);
         commands::register_extensions(&mut registry, cx.probe(), &events);

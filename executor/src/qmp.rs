@@ -12,7 +12,8 @@
 //!
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
 //! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
-//! do not know them. `shape` finds out what types look like; `human`, beside `registry`, is for people. `server` is above everything, and alone in reading a clock, opening sockets and
+//! do not know them. `shape` finds out what types look like, and `schema` writes it down;
+//! `human`, beside `registry`, is for people. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -34,6 +35,7 @@ mod output;
 mod parser;
 mod registry;
 mod request;
+mod schema;
 mod server;
 mod session;
 mod shape;
@@ -50,6 +52,7 @@ pub use events::{Event, Throttle};
 pub use observe::{CommandEvent, CommandStep};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};
+pub use schema::Schema;
 pub use server::{Address, AddressError, EventSink, Server};
 pub use session::{Session, SessionOptions, Version, VersionNumber};
 pub use writer::Json;

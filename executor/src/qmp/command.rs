@@ -91,8 +91,9 @@ pub trait Command: 'static {
     type Mode: Mode;
     /// The arguments; `()` for none.
     type Args: DeserializeOwned + 'static;
-    /// The result; `()` for none, which clients see as `{}`.
-    type Ret: Serialize;
+    /// The result; `()` for none, which clients see as `{}`. Its `Deserialize` is where the
+    /// [`Schema`](super::Schema) learns what it looks like.
+    type Ret: Serialize + DeserializeOwned;
 }
 
 /// How a command runs: [`Blocking`], [`Coroutine`] or [`Oob`].

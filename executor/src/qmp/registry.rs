@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Blocking, Call, Command, Handler, Mode, OobCall, boxed};
@@ -22,6 +23,8 @@ use super::error::Error;
 use super::human::{self, HumanMonitorCommand};
 use super::observe::CommandEvent;
 use super::request::NEGOTIATION;
+use super::schema::{Schema, SchemaInfo};
+use super::shape::Shape;
 
 mod table;
 #[cfg(test)]
@@ -48,9 +51,20 @@ struct QueryCommands;
 
 impl Command for QueryCommands {
     const NAME: &'static str = "query-commands";
+    const HELP: &'static str = "show the names of all commands";
     type Mode = Blocking;
     type Args = ();
     type Ret = Vec<CommandInfo>;
+}
+
+struct QuerySchema;
+
+impl Command for QuerySchema {
+    const NAME: &'static str = "query-qmp-schema";
+    const HELP: &'static str = "show the types of all commands and events";
+    type Mode = Blocking;
+    type Args = ();
+    type Ret = Vec<SchemaInfo>;
 }
 
 #[derive(Deserialize, Serialize)]
@@ -121,6 +135,33 @@ impl Registry {
             let table = upgrade(&table);
             Box::pin(async move { human::run(cx, table?, args).await })
         }));
+    }
+
+    /// Says that clients may get the event `name` with data of the type `T`; `()` if it has none.
+    ///
+    /// Only the [`schema`](Self::schema) takes notice.
+    pub fn event<T: DeserializeOwned>(&mut self, name: &'static str) {
+        self.table.borrow_mut().events.push((name, Shape::of::<T>));
+    }
+
+    /// Returns what the commands and events that are registered now look like.
+    pub fn schema(&self) -> Schema {
+        self.table.borrow().schema()
+    }
+
+    /// Adds `query-qmp-schema`, which tells the [`schema`](Self::schema), also of what is registered later.
+    ///
+    /// Commands of the [fallback](Self::set_fallback) are not part of it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `query-qmp-schema` is registered already.
+    #[track_caller]
+    pub fn add_query_schema(&mut self) {
+        let table = self.shared();
+        self.command::<QuerySchema, _>(move |_: &mut _, ()| {
+            Ok(upgrade(&table)?.borrow().schema().introspect())
+        });
     }
 
     /// For the handlers that the table owns.

@@ -13,7 +13,12 @@ use std::collections::HashMap;
 use super::super::command::{Call, Command, Handler, Mode};
 use super::super::observe::{Observer, watched};
 use super::super::request::NEGOTIATION;
+use super::super::schema::{How, Schema};
+use super::super::session;
 use super::super::shape::Shape;
+
+/// Describes a type.
+pub(in super::super) type Describe = fn() -> Shape;
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -25,6 +30,8 @@ pub(in super::super) struct Table {
     pub(super) fallback: Option<fn(&str) -> Option<Call>>,
     /// Asked for the names of those.
     pub(super) fallback_names: Option<fn() -> Vec<String>>,
+    /// The names of events, and what their data looks like.
+    pub(super) events: Vec<(&'static str, Describe)>,
     /// Told what becomes of each call.
     pub(super) observer: Option<Observer>,
 }
@@ -33,12 +40,18 @@ pub(in super::super) struct Table {
 pub(in super::super) struct Entry {
     call: Call,
     pub(in super::super) help: &'static str,
-    pub(in super::super) arguments: fn() -> Shape,
+    pub(in super::super) arguments: Describe,
+    result: Describe,
 }
 
 impl Entry {
     pub(super) fn of<C: Command<Mode = M>, M: Mode>(handler: impl Handler<C, M>) -> Self {
-        Self { call: handler.into_call(), help: C::HELP, arguments: Shape::of::<C::Args> }
+        Self {
+            call: handler.into_call(),
+            help: C::HELP,
+            arguments: Shape::of::<C::Args>,
+            result: Shape::of::<C::Ret>,
+        }
     }
 }
 
@@ -71,6 +84,23 @@ impl Table {
             Some(observer) => watched(observer, name, call),
             None => call,
         }
+    }
+
+    /// Describes what is registered, and the negotiation.
+    pub(super) fn schema(&self) -> Schema {
+        let mut schema = Schema::default();
+        let negotiation = (&session::negotiation_shape(), &Shape::Null);
+        schema.command(NEGOTIATION, "end the negotiation", How::Blocking, negotiation);
+        for (name, entry) in self.entries() {
+            let how = match entry.call {
+                Call::Blocking(_) => How::Blocking,
+                Call::Coroutine(_) => How::Coroutine,
+                Call::Oob(_) => How::Oob,
+            };
+            schema.command(name, entry.help, how, (&(entry.arguments)(), &(entry.result)()));
+        }
+        self.events.iter().for_each(|(name, data)| schema.event(name, &data()));
+        schema
     }
 
     /// Returns the names of all commands, also of those that are not registered.
