@@ -35,6 +35,7 @@ impl Service {
         registry.add_query_commands();
         registry.add_query_schema();
         registry.add_human_monitor();
+        registry.add_fd_commands();
         commands::register_machine(&mut registry, options.name.clone(), &events);
         commands::register_extensions(&mut registry, cx.probe(), &events);
         more(&mut registry);

@@ -13,7 +13,7 @@
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
 //! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
 //! do not know them. `shape` finds out what types look like, and `schema` writes it down;
-//! `human`, beside `registry`, is for people. `server` is above everything, and alone in reading a clock, opening sockets and
+//! `human`, beside `registry`, is for people, and `fds` for those that pass file descriptors. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -28,6 +28,7 @@ mod args;
 mod command;
 mod error;
 mod events;
+mod fds;
 mod human;
 mod lexer;
 mod observe;
@@ -49,6 +50,7 @@ pub use command::{
 };
 pub use error::{Error, ErrorClass};
 pub use events::{Event, Throttle};
+pub use fds::take_fd;
 pub use observe::{CommandEvent, CommandStep};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};

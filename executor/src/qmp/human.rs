@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::command::{Call, Command, Coroutine};
 use super::error::Error;
+use super::fds;
 use super::registry::{Entry, Table};
 use super::request::{Arguments, Outcome};
 use crate::{MainCx, OobContext};
@@ -76,7 +77,9 @@ async fn call_here(cx: &MainCx, call: Call, arguments: Arguments) -> Outcome {
         Call::Coroutine(call) => call(cx, arguments).await,
         Call::Oob(call) => OobContext::lend(|cx| call(cx, arguments)),
         Call::Blocking(call) => {
-            let outcome = cx.run_in_bh(move |nc| call(nc, arguments)).await;
+            let client = fds::current();
+            let call = move |nc: &mut _| fds::on_behalf(client, || call(nc, arguments));
+            let outcome = cx.run_in_bh(call).await;
             outcome.unwrap_or_else(|error| Err(Error::without_outcome(error)))
         }
     }
