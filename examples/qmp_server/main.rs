@@ -12,6 +12,7 @@
 //! `demo.rs`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use executor::qmp::Address;
@@ -38,9 +39,17 @@ struct Options {
     /// What query-name says.
     #[arg(long)]
     name: Option<String>,
+    /// How long a command may take, at most. Without end unless said otherwise.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    command_timeout: Option<Duration>,
     /// Lay out what is sent for people. Few programs can read that.
     #[arg(long)]
     pretty: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number is expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {

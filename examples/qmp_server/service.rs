@@ -38,6 +38,7 @@ impl Service {
         registry.add_fd_commands();
         commands::register_machine(&mut registry, options.name.clone(), &events);
         commands::register_extensions(&mut registry, cx.probe(), &events);
+        options.command_timeout.into_iter().for_each(|limit| registry.set_timeout(limit));
         more(&mut registry);
         let mut session = SessionOptions::new(commands::query::version());
         session.pretty = options.pretty;

@@ -13,7 +13,8 @@
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
 //! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
 //! do not know them. `shape` finds out what types look like, and `schema` writes it down;
-//! `human`, beside `registry`, is for people, and `fds` for those that pass file descriptors. `server` is above everything, and alone in reading a clock, opening sockets and
+//! `human`, beside `registry`, is for people, `fds` for those that pass file descriptors, and
+//! `limits` for those that take long. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -31,6 +32,7 @@ mod events;
 mod fds;
 mod human;
 mod lexer;
+mod limits;
 mod observe;
 mod output;
 mod parser;

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -84,11 +85,12 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// Panics if the name is taken, and names it.
+    /// Panics if the name is taken, and names it; or if the command has a limit that nothing can keep.
     #[track_caller]
     pub fn command<C: Command<Mode = M>, M: Mode>(&mut self, handler: impl Handler<C, M>) {
         let name = C::NAME;
         assert!(name != NEGOTIATION, "the QMP command `{name}` belongs to the monitor itself");
+        assert!(C::CONCURRENCY != Some(0), "the QMP command `{name}` would wait for ever");
         let added = self.table.borrow_mut().add(name, Entry::of(handler));
         assert!(added, "the QMP command `{name}` is registered already");
         #[cfg(feature = "host")]
@@ -177,6 +179,14 @@ impl Registry {
         let mut table = self.table.borrow_mut();
         table.fallback = Some(find);
         table.fallback_names = Some(names);
+    }
+
+    /// Sets how long [`Coroutine`](super::Coroutine) commands may take that have no [`TIMEOUT`](Command::TIMEOUT) of
+    /// their own. One that takes longer is dropped, and its client is told "The command timed out after 5s".
+    ///
+    /// Commands of the [fallback](Self::set_fallback) have no limit: C's cannot be dropped.
+    pub fn set_timeout(&mut self, limit: Duration) {
+        self.table.borrow_mut().timeout = Some(limit);
     }
 
     /// Tells `observer` what becomes of every call from now on: when its handler is called, and how and when

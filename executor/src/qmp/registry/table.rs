@@ -9,8 +9,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::super::command::{Call, Command, Handler, Mode};
+use super::super::limits::{Turns, in_turn, timed};
 use super::super::observe::{Observer, watched};
 use super::super::request::NEGOTIATION;
 use super::super::schema::{How, Schema};
@@ -32,6 +34,8 @@ pub(in super::super) struct Table {
     pub(super) fallback_names: Option<fn() -> Vec<String>>,
     /// The names of events, and what their data looks like.
     pub(super) events: Vec<(&'static str, Describe)>,
+    /// How long a command may take that does not say so itself.
+    pub(super) timeout: Option<Duration>,
     /// Told what becomes of each call.
     pub(super) observer: Option<Observer>,
 }
@@ -39,15 +43,30 @@ pub(in super::super) struct Table {
 /// A command. Its types are described when somebody asks.
 pub(in super::super) struct Entry {
     call: Call,
+    timeout: Option<Duration>,
     pub(in super::super) help: &'static str,
     pub(in super::super) arguments: Describe,
     result: Describe,
 }
 
 impl Entry {
+    #[track_caller]
     pub(super) fn of<C: Command<Mode = M>, M: Mode>(handler: impl Handler<C, M>) -> Self {
+        let call = match (handler.into_call(), C::CONCURRENCY) {
+            (Call::Coroutine(call), Some(count)) => {
+                Call::Coroutine(in_turn(&Turns::new(count), call))
+            }
+            (call @ Call::Coroutine(_), None) => call,
+            (call, limit) => {
+                let limited = limit.is_some() || C::TIMEOUT.is_some();
+                let name = C::NAME;
+                assert!(!limited, "the QMP command `{name}` cannot be limited: it does not await");
+                call
+            }
+        };
         Self {
-            call: handler.into_call(),
+            call,
+            timeout: C::TIMEOUT,
             help: C::HELP,
             arguments: Shape::of::<C::Args>,
             result: Shape::of::<C::Ret>,
@@ -76,7 +95,11 @@ impl Table {
     /// Returns what to call for a command that is registered.
     pub(in super::super) fn call(&self, name: &str) -> Option<Call> {
         let entry = self.entries.get(name)?;
-        Some(self.observed(name, entry.call.clone()))
+        let call = match (entry.call.clone(), entry.timeout.or(self.timeout)) {
+            (Call::Coroutine(call), Some(limit)) => timed(limit, call),
+            (call, _) => call,
+        };
+        Some(self.observed(name, call))
     }
 
     pub(super) fn observed(&self, name: &str, call: Call) -> Call {
