@@ -59,7 +59,8 @@ impl Service {
             let failed = |error| io::Error::other(format!("iothread '{id}': {error}"));
             iothreads::add(cx, id).await.map_err(failed)?;
         }
-        options.qmp.iter().try_for_each(|address| self.server.listen(address))
+        options.qmp.iter().try_for_each(|address| self.server.listen(address))?;
+        options.qmp_connect.iter().try_for_each(|address| self.server.connect(address))
     }
 
     /// Returns where clients can connect.

@@ -7,11 +7,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -29,7 +32,8 @@ impl Pty {
         let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).expect("the kernel has terminals");
         let end = || Stdio::from(pty.slave.try_clone().expect("there are fds"));
-        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn();
+        command.stdin(end()).stdout(end()).stderr(end()).process_group(0);
+        let child = command.spawn();
         let child = child.expect("the program starts");
         // The command has copies of the slave's end, and is told to let go of them.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -57,10 +61,20 @@ impl Pty {
         }
     }
 
-    /// Waits until the program ends; returns what it has printed since the last match.
-    pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        while self.read(LONG) {}
-        (self.child.wait().expect("it is our child"), std::mem::take(&mut self.printed))
+    /// Types `keys` until the program ends: what is typed while it changes the terminal's mode is lost. Returns what it
+    /// has printed since the last match.
+    #[track_caller]
+    pub(crate) fn end(mut self, keys: &str) -> (ExitStatus, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return (status, std::mem::take(&mut self.printed));
+            }
+            assert!(start.elapsed() < LONG, "it does not end, but prints {:?}", self.printed);
+            // It may have let go of the terminal.
+            let _gone = self.terminal.write_all(keys.as_bytes());
+            self.read(Duration::from_millis(100));
+        }
     }
 
     /// Reads some; returns whether there was something.
@@ -80,8 +94,8 @@ impl Pty {
 
 impl Drop for Pty {
     fn drop(&mut self) {
-        // It may have ended.
-        let _ended = self.child.kill();
+        // It may have ended, with what it has started.
+        let _ended = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _status = self.child.wait();
     }
 }

@@ -55,14 +55,17 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Serves a client, in the monitor's thread, where `connect` makes its transport. A client that comes
-    /// too late is turned away.
-    pub(super) fn serve(self: &Arc<Self>, connect: impl FnOnce() -> Transport + Send + 'static) {
+    /// Serves a client, in the monitor's thread, where `connect` makes its transport; if that fails, the client
+    /// finds its connection closed. One that comes too late is turned away.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        connect: impl FnOnce() -> io::Result<Transport> + Send + 'static,
+    ) {
         let Some(membership) = self.hub.join(self.options.output_limit) else { return };
         let monitor = Arc::clone(self);
         let client = async move {
             let session = Session::new(monitor.options.clone());
-            let transport = connect();
+            let Ok(transport) = connect() else { return };
             let state = State::Reading;
             let running = Vec::new();
             let fds = Arc::default();
