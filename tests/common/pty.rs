@@ -95,7 +95,8 @@ impl Pty {
 impl Drop for Pty {
     fn drop(&mut self) {
         // It may have ended, with what it has started.
-        let _ended = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let group = i32::try_from(self.child.id()).expect("the kernel's numbers are positive");
+        let _ended = killpg(Pid::from_raw(group), Signal::SIGKILL);
         let _status = self.child.wait();
     }
 }
