@@ -18,7 +18,7 @@ struct Resize {
     size: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Resized {
     device: String,
     old: i64,
@@ -125,7 +125,7 @@ impl Command for Ping {
     const NAME: &'static str = "x-ping";
     type Mode = Coroutine;
     type Args = ();
-    type Ret = &'static str;
+    type Ret = String;
 }
 
 fn task<F>(task: F) -> F
@@ -167,7 +167,7 @@ fn commands_are_called_with_their_types_and_answered_in_order() {
     let mut registry = registry();
     registry.command::<Ping, _>(async |_: &MainCx, (): ()| {
         yield_now().await;
-        Ok("pong")
+        Ok("pong".into())
     });
 
     let input = "{'execute': 'block_resize', 'arguments': {'device': 'd', 'size': 1}, 'id': 1}

@@ -1,12 +1,14 @@
-//! The real `qmp-shell`, of the Python package `qemu.qmp`, is served well.
+//! The clients of the Python package `qemu.qmp` are served well: `qmp-shell`, `qmp-shell-wrap`.
 //!
-//! It is looked for at `$QMP_SHELL`, then on the path. Without it nothing is tested, which is said, and is a
-//! failure if `REQUIRE_QMP_SHELL` is 1.
+//! They are looked for at `$QMP_SHELL` and beside it, then on the path. Without them nothing is tested, which is
+//! said, and is a failure if `REQUIRE_QMP_SHELL` is 1.
 
 #[path = "common/qmp_test_commands.rs"]
 mod commands;
 #[path = "common/qmp_server.rs"]
 mod common;
+#[path = "common/pty.rs"]
+mod pty;
 
 use std::env;
 use std::io::Write;
@@ -16,16 +18,21 @@ use std::process::{Command, Stdio};
 use commands::{add_panics, add_quick_commands};
 use common::{TestServer, command_tasks, open_fds, wait_until};
 use executor::qmp::Address;
+use pty::Pty;
 
 fn qmp_shell() -> Option<PathBuf> {
-    let given = env::var_os("QMP_SHELL").map(PathBuf::from);
+    client("qmp-shell")
+}
+
+fn client(name: &str) -> Option<PathBuf> {
+    let given = env::var_os("QMP_SHELL").map(|shell| PathBuf::from(shell).with_file_name(name));
     let folders = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&folders).map(|folder| folder.join("qmp-shell"));
+    let on_path = env::split_paths(&folders).map(|folder| folder.join(name));
     let found = given.into_iter().chain(on_path).find(|path| path.is_file());
     if found.is_none() {
         let required = env::var("REQUIRE_QMP_SHELL").is_ok_and(|required| required == "1");
-        assert!(!required, "qmp-shell is required and is neither at $QMP_SHELL nor on the path");
-        println!("skipped: qmp-shell is neither at $QMP_SHELL nor on the path");
+        assert!(!required, "{name} is required and is neither beside $QMP_SHELL nor on the path");
+        println!("skipped: {name} is neither beside $QMP_SHELL nor on the path");
     }
     found
 }
@@ -54,6 +61,7 @@ fn type_into(shell: PathBuf, options: &[&str], address: &str, lines: &str) -> St
 
 fn start() -> TestServer {
     TestServer::start(|registry, events| {
+        registry.add_human_monitor();
         add_quick_commands(registry, events);
         add_panics(registry);
     })
@@ -117,4 +125,83 @@ fn qmp_shell_talks_to_the_server_over_tcp() {
 
     check(&printed);
     assert!(printed.contains("\"execute\": \"x-ping\""), "requests are shown: {printed}");
+}
+
+#[test]
+fn qmp_shell_is_a_human_monitor() {
+    let Some(shell) = qmp_shell() else { return };
+    let server = start();
+    let path = server.path.to_str().expect("the path is ASCII");
+    let lines = "x-echo hello\nx-ping\nx-echo\nno-such-command\ninfo commands\ncpu 7\n";
+
+    let printed = type_into(shell, &["-H"], path, lines);
+
+    let expected = [
+        "Welcome to the HMP shell!",
+        "hello\r\n",
+        "pong\r\n",
+        "Error: Parameter 'text' is missing\r\n",
+        "unknown command: 'no-such-command'\r\n",
+        "x-panic-in-loop\r\n",
+        "bad CPU index",
+    ];
+    let found = expected.iter().try_fold(&*printed, |rest, text| Some(rest.split_once(text)?.1));
+    assert!(found.is_some(), "{printed}");
+}
+
+#[test]
+fn qmp_shell_completes_commands_and_subjects() {
+    let Some(shell) = qmp_shell() else { return };
+    let server = start();
+    let mut command = Command::new(shell);
+    command.arg("-H").arg(&server.path).env("HOME", env::temp_dir()).env("TERM", "dumb");
+    let mut shell = Pty::start(&mut command);
+
+    // What the server sends ends with "\r\n", of which the terminal makes "\r\r\n".
+    for (typed, completed) in [
+        ("x-ec\t", "x-echo"),
+        (" hello\n", "hello\r\r\n"),
+        ("info comm\t", "info commands"),
+        ("\n", "x-panic-in-task"),
+        ("help x-pi\t", "help x-ping"),
+        ("\n", "x-ping\r\r\n"),
+    ] {
+        shell.type_in(typed);
+        shell.wait_for(completed);
+    }
+    let (status, printed) = shell.end("\x04");
+    assert!(status.success(), "{status}: {printed}");
+}
+
+/// `target/debug/examples/qmp_server`, seen from `target/debug/deps/qmp_shell-0123456789abcdef`.
+fn server_program() -> PathBuf {
+    let test = env::current_exe().expect("a test has an executable");
+    let profile = test.ancestors().nth(2).expect("it is in a folder of a folder");
+    let program = profile.join("examples/qmp_server");
+    assert!(program.exists(), "{} is missing: run all of `cargo test`", program.display());
+    program
+}
+
+#[test]
+fn qmp_shell_wrap_starts_the_server_and_ends_with_it() {
+    let Some(wrap) = client("qmp-shell-wrap") else { return };
+    // Others count fds: it is this test's turn.
+    let _turn = start();
+    let folder = env::temp_dir().join(format!("wrap-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("the name is free");
+    let mut command = Command::new(wrap);
+    // It makes its socket in the folder where it is.
+    command.current_dir(&folder).env("HOME", &folder).env("TERM", "dumb");
+    command.arg("--").arg(server_program()).args(["--name", "wrapped"]);
+    let mut shell = Pty::start(&mut command);
+
+    shell.wait_for("Connected");
+    shell.type_in("query-name\n");
+    shell.wait_for("\"name\": \"wrapped\"");
+    shell.type_in("quit\n");
+    shell.wait_for("\"return\": {}");
+    // The shell does not like that its server has gone, as it does not with a QEMU.
+    shell.end("\x04");
+
+    std::fs::remove_dir_all(&folder).expect("the folder is still there");
 }

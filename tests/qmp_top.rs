@@ -80,8 +80,9 @@ fn a_socket_that_nobody_listens_at_is_an_error_that_names_it() {
 fn picture(polls: u64) -> Picture {
     let task = |id: u64, name: &str, polled: u64, longest: u64| {
         json!({"id": id, "name": name, "spawned-at": "a.rs:1:1", "polls": polls, "executor": "main",
-               "state": "waiting", "age": 5_000_000, "polled": polled, "longest-poll": longest,
-               "waits-for": ["a byte"]})
+               "waits-for": ["a byte"],
+               "account": {"state": "waiting", "age": 5_000_000, "polled": polled,
+                           "longest-poll": longest}})
     };
     let tasks = json!([task(1, "first", 10, 9000), task(2, "second", 20, 8)]);
     let executors = json!([{"executor": "main", "live": 2, "polls": polls,

@@ -43,9 +43,13 @@ pub(crate) mod progress;
 
 use digest::{Algorithm, Hasher};
 use pipeline::{Pipeline, Workplace};
-use progress::Progress;
+use progress::{Progress, ProgressInfo};
+
+/// The event that tells how far a checksum has come.
+const PROGRESS: &str = "X_FILE_CHECKSUM_PROGRESS";
 
 pub(super) fn register(registry: &mut Registry, events: &EventSink, files: Files) {
+    registry.event::<ProgressInfo>(PROGRESS);
     let events = events.clone();
     registry.command::<FileChecksum, _>(boxed(move |cx, args| {
         let (events, files) = (events.clone(), files.clone());
@@ -57,6 +61,7 @@ struct FileChecksum;
 
 impl Command for FileChecksum {
     const NAME: &'static str = "x-file-checksum";
+    const HELP: &'static str = "compute the checksum of a file";
     type Mode = Coroutine;
     type Args = ChecksumArgs;
     type Ret = Checksum;
@@ -75,7 +80,7 @@ struct ChecksumArgs {
     iothread: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Checksum {
     /// In hexadecimal.
     digest: String,
@@ -96,7 +101,7 @@ async fn file_checksum(
     let (file, size) = open(files, &args.filename).await?;
     let range = args.range(size)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
-    let progress = Progress::new(events, "X_FILE_CHECKSUM_PROGRESS", own_task_id(), bytes);
+    let progress = Progress::new(events, PROGRESS, own_task_id(), bytes);
     let pipeline = Pipeline::new(file, range, Hasher::new(algorithm), progress);
 
     let started = Instant::now();

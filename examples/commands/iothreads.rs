@@ -25,6 +25,7 @@ struct ObjectAdd;
 
 impl Command for ObjectAdd {
     const NAME: &'static str = "object-add";
+    const HELP: &'static str = "make an iothread";
     type Mode = Coroutine;
     type Args = ObjectOptions;
     type Ret = ();
@@ -81,14 +82,15 @@ struct QueryIothreads;
 
 impl Command for QueryIothreads {
     const NAME: &'static str = "query-iothreads";
+    const HELP: &'static str = "show the iothreads";
     type Mode = Blocking;
     type Args = ();
     type Ret = Vec<Info>;
 }
 
 /// `IOThreadInfo`. The numbers without a source are those every iothread begins with.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Deserialize, Serialize)]
+#[serde(rename = "IOThreadInfo", rename_all = "kebab-case")]
 struct Info {
     id: String,
     thread_id: i32,
@@ -114,6 +116,7 @@ struct ObjectDel;
 
 impl Command for ObjectDel {
     const NAME: &'static str = "object-del";
+    const HELP: &'static str = "end an iothread";
     type Mode = Blocking;
     type Args = ObjectDelArgs;
     type Ret = ();

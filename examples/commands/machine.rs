@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 
 use executor::qmp::EventSink;
 use executor::{Bql, BqlCell, BqlRefCell, MainCx, clock};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine of this process.
 pub(crate) static MACHINE: Machine = Machine {
@@ -31,7 +31,7 @@ pub(crate) struct Machine {
 }
 
 /// Whether the guest runs (`RunState`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RunState {
     Running,
@@ -39,7 +39,7 @@ pub(crate) enum RunState {
 }
 
 /// Who wants the program to end (`ShutdownCause`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ShutdownCause {
     HostQmpQuit,
@@ -52,8 +52,8 @@ struct Shutdown {
 }
 
 /// The data of `SHUTDOWN`.
-#[derive(Serialize)]
-struct ShutdownInfo {
+#[derive(Deserialize, Serialize)]
+pub(crate) struct ShutdownInfo {
     guest: bool,
     reason: ShutdownCause,
 }

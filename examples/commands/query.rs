@@ -7,7 +7,7 @@
 
 use executor::NoCoroutine;
 use executor::qmp::{Blocking, Command, Error, Registry, Version, VersionNumber};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) fn register(registry: &mut Registry, name: Option<String>) {
     registry.command::<QueryVersion, _>(query_version);
@@ -25,6 +25,7 @@ struct QueryVersion;
 
 impl Command for QueryVersion {
     const NAME: &'static str = "query-version";
+    const HELP: &'static str = "show the version of this program";
     type Mode = Blocking;
     type Args = ();
     type Ret = Version;
@@ -38,12 +39,14 @@ struct QueryName;
 
 impl Command for QueryName {
     const NAME: &'static str = "query-name";
+    const HELP: &'static str = "show the name of the machine";
     type Mode = Blocking;
     type Args = ();
     type Ret = Name;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
+#[serde(rename = "NameInfo")]
 struct Name {
     /// Absent if the machine has none.
     #[serde(skip_serializing_if = "Option::is_none")]

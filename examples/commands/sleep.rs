@@ -21,6 +21,7 @@ struct Sleep;
 
 impl Command for Sleep {
     const NAME: &'static str = "x-sleep";
+    const HELP: &'static str = "wait for a while";
     type Mode = Coroutine;
     type Args = SleepArgs;
     type Ret = ();

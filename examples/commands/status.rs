@@ -8,11 +8,14 @@
 
 use executor::NoCoroutine;
 use executor::qmp::{Blocking, Command, Error, EventSink, Registry};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::machine::{MACHINE, RunState, ShutdownCause};
+use super::machine::{MACHINE, RunState, ShutdownCause, ShutdownInfo};
 
 pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+    registry.event::<()>("STOP");
+    registry.event::<()>("RESUME");
+    registry.event::<ShutdownInfo>("SHUTDOWN");
     registry.command::<QueryStatus, _>(query_status);
     let sink = events.clone();
     registry.command::<Stop, _>(move |nc: &mut NoCoroutine, ()| {
@@ -35,12 +38,14 @@ struct QueryStatus;
 
 impl Command for QueryStatus {
     const NAME: &'static str = "query-status";
+    const HELP: &'static str = "show whether the guest runs";
     type Mode = Blocking;
     type Args = ();
     type Ret = Status;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
+#[serde(rename = "StatusInfo")]
 struct Status {
     status: RunState,
     running: bool,
@@ -55,6 +60,7 @@ struct Stop;
 
 impl Command for Stop {
     const NAME: &'static str = "stop";
+    const HELP: &'static str = "stop the guest";
     type Mode = Blocking;
     type Args = ();
     type Ret = ();
@@ -64,6 +70,7 @@ struct Cont;
 
 impl Command for Cont {
     const NAME: &'static str = "cont";
+    const HELP: &'static str = "let the guest run on";
     type Mode = Blocking;
     type Args = ();
     type Ret = ();
@@ -73,6 +80,7 @@ struct Quit;
 
 impl Command for Quit {
     const NAME: &'static str = "quit";
+    const HELP: &'static str = "end the program";
     type Mode = Blocking;
     type Args = ();
     type Ret = ();

@@ -31,12 +31,13 @@ struct QueryTasks;
 
 impl Command for QueryTasks {
     const NAME: &'static str = "x-query-tasks";
+    const HELP: &'static str = "show the tasks of all executors";
     type Mode = Oob;
     type Args = ();
     type Ret = Vec<Task>;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Task {
     id: u64,
@@ -49,18 +50,17 @@ struct Task {
     polls: u32,
     executor: String,
     /// What it waits for, as far as it says so; the innermost first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     waits_for: Vec<String>,
     /// Absent if no accounts are kept, or the task was there before.
-    #[serde(flatten)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<Account>,
 }
 
 /// Times are in microseconds.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Account {
-    state: &'static str,
+    state: State,
     age: u64,
     /// The task that spawned it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +74,17 @@ struct Account {
     woken: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     woken_by: Option<u64>,
+}
+
+/// What a task does.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// It waits for somebody to wake it.
+    Waiting,
+    /// It waits for its poll.
+    Ready,
+    Polled,
 }
 
 fn query_tasks(_: &OobContext, (): ()) -> Result<Vec<Task>, Error> {
@@ -119,7 +130,7 @@ impl fmt::Display for Task {
         let Self { id, spawned_at, polls, executor, .. } = self;
         write!(f, "{id:>6} {executor:<8}")?;
         if let Some(Account { state, age, longest_poll, .. }) = &self.account {
-            write!(f, " {state:<8} {age:>10} us old, longest poll {longest_poll:>7} us,")?;
+            write!(f, " {state:<8?} {age:>10} us old, longest poll {longest_poll:>7} us,")?;
         }
         let name = self.name.as_deref().unwrap_or("-");
         write!(f, " {polls:>6} polls, {name}, {spawned_at}")?;
@@ -134,9 +145,9 @@ impl Account {
     fn of(account: TaskAccount) -> Self {
         let present = |id: u64| Some(id).filter(|id| *id != 0);
         let (state, going_on) = match account.state {
-            TaskState::Ready => ("ready", Duration::ZERO),
-            TaskState::Polled(time) => ("polled", time),
-            _ => ("waiting", Duration::ZERO),
+            TaskState::Ready => (State::Ready, Duration::ZERO),
+            TaskState::Polled(time) => (State::Polled, time),
+            _ => (State::Waiting, Duration::ZERO),
         };
         Self {
             state,
@@ -158,6 +169,7 @@ struct TaskCancel;
 
 impl Command for TaskCancel {
     const NAME: &'static str = "x-task-cancel";
+    const HELP: &'static str = "cancel a task";
     type Mode = Oob;
     type Args = TaskCancelArgs;
     type Ret = ();
@@ -190,13 +202,14 @@ struct ExecutorStats;
 
 impl Command for ExecutorStats {
     const NAME: &'static str = "x-executor-stats";
+    const HELP: &'static str = "show what the executors have done";
     type Mode = Oob;
     type Args = ();
     type Ret = Vec<Stats>;
 }
 
 /// What an executor has done since it was made; see [`executor::Stats`] for what is counted.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Stats {
     executor: String,
@@ -214,7 +227,7 @@ struct Stats {
 }
 
 /// How often something took less than 2 ns, less than 4 ns, less than 8 ns, and so on, on the executor's thread.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Histograms {
     /// A poll.
     poll: Vec<u64>,
@@ -261,6 +274,7 @@ struct SetWatchdog;
 
 impl Command for SetWatchdog {
     const NAME: &'static str = "x-watchdog";
+    const HELP: &'static str = "show or set how long a poll may take before it is reported";
     type Mode = Oob;
     type Args = WatchdogArgs;
     type Ret = WatchdogState;
@@ -273,7 +287,7 @@ struct WatchdogArgs {
     limit_ms: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct WatchdogState {
     limit_ms: u64,

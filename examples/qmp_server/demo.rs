@@ -45,6 +45,8 @@ pub(super) async fn run(cx: &MainCx) -> io::Result<ExitCode> {
         qmp: vec![Address::Unix(socket.clone())],
         iothread: vec!["io0".into(), "io1".into()],
         name: Some("demo".into()),
+        qmp_connect: Vec::new(),
+        command_timeout: None,
         watchdog: 0,
         trace_file: None,
         pretty: false,

@@ -11,6 +11,7 @@
 //! Without, it shows in a few seconds that one client's long command holds up no other client; see
 //! `demo.rs`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,12 +37,18 @@ struct Options {
     /// Take clients at unix:PATH or tcp:HOST:PORT, or be at the service of stdio. Repeatable.
     #[arg(long, value_name = "ADDRESS")]
     qmp: Vec<Address>,
+    /// Be the server of the client that listens at ADDRESS; also `-qmp ADDRESS`, as QEMU has it. Repeatable.
+    #[arg(long, value_name = "ADDRESS")]
+    qmp_connect: Vec<Address>,
     /// Begin with an iothread of this id. Repeatable.
     #[arg(long, value_name = "ID")]
     iothread: Vec<String>,
     /// What query-name says.
     #[arg(long)]
     name: Option<String>,
+    /// How long a command may take, at most. Without end unless said otherwise.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    command_timeout: Option<Duration>,
     /// Report on stderr what blocks the main loop for longer, with its stack, while it does; 0 for never.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 1000)]
     watchdog: u64,
@@ -56,12 +63,26 @@ struct Options {
     pretty: bool,
 }
 
+impl Options {
+    /// There is nobody to serve.
+    fn is_demo(&self) -> bool {
+        self.qmp.is_empty() && self.qmp_connect.is_empty()
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number is expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
-    let options = Options::parse();
+    // What qmp-shell-wrap adds to the command line of a QEMU.
+    let option = |text: OsString| if text == "-qmp" { "--qmp-connect".into() } else { text };
+    let options = Options::parse_from(std::env::args_os().map(option));
     // Before there is any other thread, since threads inherit which signals are blocked.
     let ended = Signals::block().and_then(|()| {
         run_main(|nc| {
-            block_on(nc, async |cx: &MainCx| match options.qmp.is_empty() {
+            block_on(nc, async |cx: &MainCx| match options.is_demo() {
                 true => demo::run(cx).await,
                 false => serve(cx, &options).await,
             })

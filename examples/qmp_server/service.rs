@@ -34,6 +34,9 @@ impl Service {
         let events = EventSink::new();
         let mut registry = Registry::new();
         registry.add_query_commands();
+        registry.add_query_schema();
+        registry.add_human_monitor();
+        registry.add_fd_commands();
         commands::register_machine(&mut registry, options.name.clone(), &events);
         let files = match &options.files {
             None => Files::default(),
@@ -42,6 +45,7 @@ impl Service {
             })?,
         };
         commands::register_extensions(&mut registry, cx.probe(), &events, files);
+        options.command_timeout.into_iter().for_each(|limit| registry.set_timeout(limit));
         more(&mut registry);
         let mut session = SessionOptions::new(commands::query::version());
         session.pretty = options.pretty;
@@ -62,7 +66,8 @@ impl Service {
             let failed = |error| io::Error::other(format!("iothread '{id}': {error}"));
             iothreads::add(cx, id).await.map_err(failed)?;
         }
-        options.qmp.iter().try_for_each(|address| self.server.listen(address))
+        options.qmp.iter().try_for_each(|address| self.server.listen(address))?;
+        options.qmp_connect.iter().try_for_each(|address| self.server.connect(address))
     }
 
     /// Returns where clients can connect.

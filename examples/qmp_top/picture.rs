@@ -26,8 +26,14 @@ pub(crate) struct Task {
     pub(crate) polls: u64,
     pub(crate) executor: String,
     pub(crate) waits_for: Vec<String>,
+    pub(crate) account: Account,
+}
+
+/// Times are in microseconds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Account {
     pub(crate) state: String,
-    /// Microseconds, as the two below.
     pub(crate) age: u64,
     pub(crate) polled: u64,
     pub(crate) longest_poll: u64,

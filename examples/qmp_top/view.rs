@@ -13,10 +13,10 @@ use super::picture::{Executor, Picture, Task};
 /// Orders of the tasks: what they are called, and what is compared, the largest first.
 type Order = (&'static str, fn(&Task) -> u64);
 const ORDERS: [Order; 4] = [
-    ("time", |task| task.polled),
-    ("longest poll", |task| task.longest_poll),
+    ("time", |task| task.account.polled),
+    ("longest poll", |task| task.account.longest_poll),
     ("polls", |task| task.polls),
-    ("age", |task| task.age),
+    ("age", |task| task.account.age),
 ];
 
 /// What is on the terminal.
@@ -188,11 +188,11 @@ fn task_words(task: &Task) -> [String; 8] {
     [
         task.id.to_string(),
         task.executor.clone(),
-        task.state.clone(),
-        time(task.polled),
-        time(task.longest_poll),
+        task.account.state.clone(),
+        time(task.account.polled),
+        time(task.account.longest_poll),
         task.polls.to_string(),
-        time(task.age),
+        time(task.account.age),
         title,
     ]
 }

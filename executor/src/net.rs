@@ -36,10 +36,9 @@
 //! Threads: creating one of these takes an executor on the thread, whose reactor watches it from then
 //! on. The types are `Send` and `Sync`.
 
-#![forbid(unsafe_code)]
-
 mod accept;
 mod event_fd;
+mod passed_fds;
 mod pipe;
 mod socket;
 mod tcp;

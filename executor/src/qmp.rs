@@ -12,7 +12,9 @@
 //!
 //! Data flows one way through the modules: `lexer`, `string` → `parser` → `request` → `session`,
 //! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
-//! do not know them. `server` is above everything, and alone in reading a clock, opening sockets and
+//! do not know them. `shape` finds out what types look like, and `schema` writes it down;
+//! `human`, beside `registry`, is for people, `fds` for those that pass file descriptors, and
+//! `limits` for those that take long. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -27,14 +29,19 @@ mod args;
 mod command;
 mod error;
 mod events;
+mod fds;
+mod human;
 mod lexer;
+mod limits;
 mod observe;
 mod output;
 mod parser;
 mod registry;
 mod request;
+mod schema;
 mod server;
 mod session;
+mod shape;
 mod string;
 mod writer;
 
@@ -45,9 +52,11 @@ pub use command::{
 };
 pub use error::{Error, ErrorClass};
 pub use events::{Event, Throttle};
+pub use fds::take_fd;
 pub use observe::{CommandEvent, CommandStep};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};
+pub use schema::Schema;
 pub use server::{Address, AddressError, EventSink, Server};
 pub use session::{Session, SessionOptions, Version, VersionNumber};
 pub use writer::Json;

@@ -35,11 +35,11 @@ impl Command for Ping {
     const NAME: &'static str = "x-ping";
     type Mode = Oob;
     type Args = ();
-    type Ret = &'static str;
+    type Ret = String;
 }
 
-fn ping(_: &OobContext, (): ()) -> Result<&'static str, Error> {
-    Ok("pong")
+fn ping(_: &OobContext, (): ()) -> Result<String, Error> {
+    Ok("pong".into())
 }
 
 /// Emits STOP.

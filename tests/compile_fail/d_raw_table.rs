@@ -3,7 +3,7 @@
 use executor::qmp::{Call, Registry};
 
 fn register(registry: &mut Registry, call: Call) {
-    registry.calls.insert("resize", call);
+    registry.table.insert("resize", call);
 }
 
 fn main() {}

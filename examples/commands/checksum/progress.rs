@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use executor::qmp::EventSink;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -21,8 +21,8 @@ pub(crate) struct Progress {
 }
 
 /// The data of the event.
-#[derive(Clone, Copy, Serialize)]
-struct ProgressInfo {
+#[derive(Clone, Copy, Deserialize, Serialize)]
+pub(crate) struct ProgressInfo {
     /// What `x-task-cancel` takes.
     task: u64,
     /// In bytes.

@@ -28,11 +28,15 @@ use serde::{Deserialize, Serialize};
 use super::reader::Blocks;
 use super::{Disk, Name, joined};
 use crate::commands::checksum::digest::{Algorithm, Hasher};
-use crate::commands::checksum::progress::Progress;
+use crate::commands::checksum::progress::{Progress, ProgressInfo};
 use crate::commands::checksum::{bytes_per_second, find_iothread};
 use crate::commands::own_task_id;
 
+/// The event that tells how far it has come.
+const PROGRESS: &str = "X_BLOCKDEV_CHECKSUM_PROGRESS";
+
 pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+    registry.event::<ProgressInfo>(PROGRESS);
     let events = events.clone();
     registry.command::<BlockdevChecksum, _>(boxed(move |cx, args| {
         let events = events.clone();
@@ -68,7 +72,7 @@ struct ChecksumArgs {
     speed: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Checksum {
     /// In hexadecimal.
     digest: String,
@@ -101,7 +105,7 @@ async fn compute(
 ) -> Result<Checksum, Error> {
     let range = disk.range(args.offset, args.length)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
-    let progress = Progress::new(events, "X_BLOCKDEV_CHECKSUM_PROGRESS", own_task_id(), bytes);
+    let progress = Progress::new(events, PROGRESS, own_task_id(), bytes);
 
     let started = Instant::now();
     let mut blocks = Blocks::new(disk, range, args.speed);

@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::reader::Blocks;
 use super::{Disk, Name};
-use crate::commands::checksum::progress::Progress;
+use crate::commands::checksum::progress::{Progress, ProgressInfo};
 use crate::commands::own_task_id;
 
+/// The event that tells how far it has come.
+const PROGRESS: &str = "X_BLOCKDEV_COMPARE_PROGRESS";
+
 pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+    registry.event::<ProgressInfo>(PROGRESS);
     let events = events.clone();
     registry.command::<BlockdevCompare, _>(boxed(move |cx, args| {
         let events = events.clone();
@@ -44,7 +48,7 @@ struct CompareArgs {
     speed: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Comparison {
     equal: bool,
@@ -79,7 +83,7 @@ async fn compare_with(
     let target = Disk::open(cx, Name::Either(target)).await?;
     let (length, target_length) = (disk.length, target.length);
     let both = length.min(target_length);
-    let progress = Progress::new(events, "X_BLOCKDEV_COMPARE_PROGRESS", own_task_id(), both);
+    let progress = Progress::new(events, PROGRESS, own_task_id(), both);
 
     let mut blocks = [disk, &target].map(|disk| Blocks::new(disk, 0..both, speed));
     let difference = compare(cx, &mut blocks, progress).await;

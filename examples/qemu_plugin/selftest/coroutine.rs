@@ -94,7 +94,7 @@ async fn hops(cx: &MainCx, args: HopsArgs) -> Result<HopsRet, Error> {
     Ok(HopsRet { hops, ns_per_hop: start.elapsed().as_nanos() / u128::from(hops.max(1)) })
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct HopsRet {
     hops: u32,
     ns_per_hop: u128,
@@ -136,7 +136,7 @@ impl Command for BorrowAcrossAwait {
     type Ret = BorrowRet;
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct BorrowRet {
     message: String,
     spawned_at_line: u32,

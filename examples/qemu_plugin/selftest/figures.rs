@@ -47,10 +47,10 @@ enum What {
 }
 
 /// One comparison.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Row {
-    ours: &'static str,
-    theirs: &'static str,
+    ours: String,
+    theirs: String,
     /// Nanoseconds, or bytes.
     our_figure: f64,
     their_figure: f64,
@@ -87,8 +87,8 @@ impl<'a> Contender<'a> {
     fn against(&self, theirs: &Contender<'_>) -> Row {
         let ratios = self.figures.iter().zip(&theirs.figures).map(|(ours, theirs)| ours / theirs);
         Row {
-            ours: self.name,
-            theirs: theirs.name,
+            ours: self.name.into(),
+            theirs: theirs.name.into(),
             our_figure: median(self.figures.clone()),
             their_figure: median(theirs.figures.clone()),
             ratio: median(ratios.collect()),

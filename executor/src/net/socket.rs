@@ -26,6 +26,7 @@ use nix::sys::socket::{
     sendmsg, shutdown, socket, sockopt,
 };
 
+use super::passed_fds;
 use crate::async_fd::AsyncFd;
 use crate::async_fd::source::{Direction, Interest};
 
@@ -68,6 +69,23 @@ impl<S: AsFd> Stream<S> {
         let operation = |socket: &S| receive(socket.as_fd(), buffers);
         let (seen, received) = ready!(self.fd.poll_with(Direction::Read, cx, operation))?;
         // Nothing received is the end of the stream, which stays.
+        if received.count > 0 && received.count < asked && !received.cut {
+            self.fd.drained(seen);
+        }
+        Poll::Ready(Ok(received.count))
+    }
+
+    /// As [`poll_read`](AsyncRead::poll_read), but fds that the peer has passed are added to `fds`, up to 16 a message.
+    #[allow(dead_code, reason = "used by the `qmp` feature")]
+    pub(crate) fn poll_read_with_fds(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        fds: &mut Vec<OwnedFd>,
+    ) -> Poll<io::Result<usize>> {
+        let asked = buffer.len();
+        let operation = |socket: &S| passed_fds::receive(socket.as_fd(), buffer, fds);
+        let (seen, received) = ready!(self.fd.poll_with(Direction::Read, cx, operation))?;
         if received.count > 0 && received.count < asked && !received.cut {
             self.fd.drained(seen);
         }
@@ -209,10 +227,10 @@ impl<S: AsFd> AsyncWrite for Stream<S> {
 }
 
 /// What came of a read.
-struct Received {
-    count: usize,
-    /// Ancillary data was cut off here, so there may be more behind.
-    cut: bool,
+pub(super) struct Received {
+    pub(super) count: usize,
+    /// There was ancillary data here, so there may be more behind.
+    pub(super) cut: bool,
 }
 
 fn receive(fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>]) -> io::Result<Received> {

@@ -22,6 +22,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,12 +86,21 @@ use crate::{MainCx, NoCoroutine, OobContext};
 pub trait Command: 'static {
     /// The name on the wire.
     const NAME: &'static str;
+    /// What it does, in half a line, for people who ask `help`.
+    const HELP: &'static str = "";
+    /// How long it may take, its wait for its turn included; then it is dropped, and fails. `None`: as long as the
+    /// [registry](super::Registry::set_timeout) says. Only a [`Coroutine`] command can have a time.
+    const TIMEOUT: Option<Duration> = None;
+    /// How many of it may run at a time; others wait for their turn. `None`: any number. Only a [`Coroutine`] command
+    /// can wait.
+    const CONCURRENCY: Option<usize> = None;
     /// Where the handler runs.
     type Mode: Mode;
     /// The arguments; `()` for none.
     type Args: DeserializeOwned + 'static;
-    /// The result; `()` for none, which clients see as `{}`.
-    type Ret: Serialize;
+    /// The result; `()` for none, which clients see as `{}`. Its `Deserialize` is where the
+    /// [`Schema`](super::Schema) learns what it looks like.
+    type Ret: Serialize + DeserializeOwned;
 }
 
 /// How a command runs: [`Blocking`], [`Coroutine`] or [`Oob`].

@@ -10,6 +10,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use crate::task::{JoinError, drop_payload, message};
 
@@ -131,6 +132,11 @@ impl Error {
 
     pub(crate) fn cancelled() -> Self {
         Self::generic("The command was cancelled")
+    }
+
+    /// A command that took longer than it may.
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        Self::generic(format!("The command timed out after {limit:?}"))
     }
 
     pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {

@@ -12,54 +12,34 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::command::{Blocking, Call, Command, Handler, Mode, OobCall};
+use super::command::{Blocking, Call, Command, Handler, Mode, OobCall, boxed};
 use super::error::Error;
-use super::observe::{CommandEvent, Observer, watched};
+use super::human::{self, HumanMonitorCommand};
+use super::observe::CommandEvent;
 use super::request::NEGOTIATION;
+use super::schema::{Schema, SchemaInfo};
+use super::shape::Shape;
 
+mod table;
 #[cfg(test)]
 mod tests;
+
+pub(super) use table::{Entry, Table};
 
 /// The commands a server knows, by name. Stands for `QmpCommandList`.
 #[derive(Default)]
 pub struct Registry {
-    calls: HashMap<&'static str, Call>,
-    /// In the order of registration; shared with the handler of `query-commands`.
-    names: Rc<RefCell<Names>>,
-    /// Asked for the others.
-    fallback: Option<fn(&str) -> Option<Call>>,
-    /// Told what becomes of each call.
-    observer: Option<Observer>,
+    table: Rc<RefCell<Table>>,
     /// The C functions by which QEMU's monitors call them.
     #[cfg(feature = "host")]
     marshals: HashMap<&'static str, aio_sys::host::QmpCommandFunc>,
-}
-
-/// What `query-commands` lists.
-#[derive(Debug, Default)]
-struct Names {
-    registered: Vec<&'static str>,
-    /// Asked for the others.
-    fallback: Option<fn() -> Vec<String>>,
-}
-
-impl Names {
-    fn all(&self) -> Vec<CommandInfo> {
-        let mut all: Vec<Cow<'static, str>> = vec![NEGOTIATION.into()];
-        all.extend(self.registered.iter().map(|&name| Cow::Borrowed(name)));
-        let ours = all.len();
-        for name in self.fallback.map(|names| names()).unwrap_or_default() {
-            if !all[..ours].contains(&Cow::Borrowed(name.as_str())) {
-                all.push(name.into());
-            }
-        }
-        all.into_iter().map(|name| CommandInfo { name }).collect()
-    }
 }
 
 /// The out-of-band commands of a [`Registry`], for another thread.
@@ -72,12 +52,23 @@ struct QueryCommands;
 
 impl Command for QueryCommands {
     const NAME: &'static str = "query-commands";
+    const HELP: &'static str = "show the names of all commands";
     type Mode = Blocking;
     type Args = ();
     type Ret = Vec<CommandInfo>;
 }
 
-#[derive(Serialize)]
+struct QuerySchema;
+
+impl Command for QuerySchema {
+    const NAME: &'static str = "query-qmp-schema";
+    const HELP: &'static str = "show the types of all commands and events";
+    type Mode = Blocking;
+    type Args = ();
+    type Ret = Vec<SchemaInfo>;
+}
+
+#[derive(Deserialize, Serialize)]
 struct CommandInfo {
     name: Cow<'static, str>,
 }
@@ -94,16 +85,16 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// Panics if the name is taken, and names it.
+    /// Panics if the name is taken, and names it; or if the command has a limit that nothing can keep.
     #[track_caller]
     pub fn command<C: Command<Mode = M>, M: Mode>(&mut self, handler: impl Handler<C, M>) {
         let name = C::NAME;
         assert!(name != NEGOTIATION, "the QMP command `{name}` belongs to the monitor itself");
-        let earlier = self.calls.insert(name, handler.into_call());
-        assert!(earlier.is_none(), "the QMP command `{name}` is registered already");
+        assert!(C::CONCURRENCY != Some(0), "the QMP command `{name}` would wait for ever");
+        let added = self.table.borrow_mut().add(name, Entry::of(handler));
+        assert!(added, "the QMP command `{name}` is registered already");
         #[cfg(feature = "host")]
         self.marshals.insert(name, crate::host::command::marshal::<C>);
-        self.names.borrow_mut().registered.push(name);
     }
 
     /// Returns the C function of a command.
@@ -122,8 +113,62 @@ impl Registry {
     /// Panics if `query-commands` is registered already.
     #[track_caller]
     pub fn add_query_commands(&mut self) {
-        let names = Rc::clone(&self.names);
-        self.command::<QueryCommands, _>(move |_: &mut _, ()| Ok(names.borrow().all()));
+        let table = self.shared();
+        self.command::<QueryCommands, _>(move |_: &mut _, ()| {
+            let names = upgrade(&table)?.borrow().all_names();
+            Ok(names.into_iter().map(|name| CommandInfo { name }).collect())
+        });
+    }
+
+    /// Adds `human-monitor-command`, by which people call the other commands without writing JSON: the arguments
+    /// come one after another, or as `name=value`, and the result is laid out for reading.
+    ///
+    /// `help` lists the commands, with their [`HELP`](Command::HELP). `info NAME` is `query-NAME` or `x-query-NAME`.
+    /// Commands of the [fallback](Self::set_fallback) are not found. As in QEMU, what a command complains about is a
+    /// text, too, that begins with "Error: ".
+    ///
+    /// # Panics
+    ///
+    /// Panics if `human-monitor-command` is registered already.
+    #[track_caller]
+    pub fn add_human_monitor(&mut self) {
+        let table = self.shared();
+        self.command::<HumanMonitorCommand, _>(boxed(move |cx, args| {
+            let table = upgrade(&table);
+            Box::pin(async move { human::run(cx, table?, args).await })
+        }));
+    }
+
+    /// Says that clients may get the event `name` with data of the type `T`; `()` if it has none.
+    ///
+    /// Only the [`schema`](Self::schema) takes notice.
+    pub fn event<T: DeserializeOwned>(&mut self, name: &'static str) {
+        self.table.borrow_mut().events.push((name, Shape::of::<T>));
+    }
+
+    /// Returns what the commands and events that are registered now look like.
+    pub fn schema(&self) -> Schema {
+        self.table.borrow().schema()
+    }
+
+    /// Adds `query-qmp-schema`, which tells the [`schema`](Self::schema), also of what is registered later.
+    ///
+    /// Commands of the [fallback](Self::set_fallback) are not part of it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `query-qmp-schema` is registered already.
+    #[track_caller]
+    pub fn add_query_schema(&mut self) {
+        let table = self.shared();
+        self.command::<QuerySchema, _>(move |_: &mut _, ()| {
+            Ok(upgrade(&table)?.borrow().schema().introspect())
+        });
+    }
+
+    /// For the handlers that the table owns.
+    fn shared(&self) -> Weak<RefCell<Table>> {
+        Rc::downgrade(&self.table)
     }
 
     /// Sets where to look for commands that are not registered, and what `query-commands` lists besides those
@@ -131,8 +176,17 @@ impl Registry {
     ///
     /// They are not available out of band, and not among the [`names`](Self::names).
     pub fn set_fallback(&mut self, find: fn(&str) -> Option<Call>, names: fn() -> Vec<String>) {
-        self.fallback = Some(find);
-        self.names.borrow_mut().fallback = Some(names);
+        let mut table = self.table.borrow_mut();
+        table.fallback = Some(find);
+        table.fallback_names = Some(names);
+    }
+
+    /// Sets how long [`Coroutine`](super::Coroutine) commands may take that have no [`TIMEOUT`](Command::TIMEOUT) of
+    /// their own. One that takes longer is dropped, and its client is told "The command timed out after 5s".
+    ///
+    /// Commands of the [fallback](Self::set_fallback) have no limit: C's cannot be dropped.
+    pub fn set_timeout(&mut self, limit: Duration) {
+        self.table.borrow_mut().timeout = Some(limit);
     }
 
     /// Tells `observer` what becomes of every call from now on: when its handler is called, and how and when
@@ -141,19 +195,12 @@ impl Registry {
     /// It is told in the thread of the call, and is not to panic. Servers and QEMU's monitors take over the
     /// out-of-band commands when they get the registry, so call this before.
     pub fn observe(&mut self, observer: impl Fn(&CommandEvent<'_>) + Send + Sync + 'static) {
-        self.observer = Some(Arc::new(observer));
-    }
-
-    fn observed(&self, name: &str, call: Call) -> Call {
-        match &self.observer {
-            Some(observer) => watched(observer, name, call),
-            None => call,
-        }
+        self.table.borrow_mut().observer = Some(Arc::new(observer));
     }
 
     /// Returns the names of all commands, in the order of registration.
     pub fn names(&self) -> Vec<&'static str> {
-        self.names.borrow().registered.clone()
+        self.table.borrow().names.clone()
     }
 
     /// Returns what to call for the command `name`, asked for out of band or not.
@@ -162,24 +209,34 @@ impl Registry {
     ///
     /// Fails when there is no such command, or when it does not support `oob`.
     pub fn find(&self, name: &str, oob: bool) -> Result<Call, Error> {
-        let registered = self.calls.get(name).cloned();
-        match registered.or_else(|| self.fallback.and_then(|find| find(name))) {
+        let registered = self.table.borrow().call(name);
+        match registered.or_else(|| self.find_fallback(name)) {
             None => Err(Error::command_not_found(name)),
             Some(Call::Blocking(_) | Call::Coroutine(_)) if oob => Err(Error::no_oob(name)),
-            Some(call) => Ok(self.observed(name, call)),
+            Some(call) => Ok(call),
         }
+    }
+
+    fn find_fallback(&self, name: &str) -> Option<Call> {
+        let find = self.table.borrow().fallback?;
+        let call = find(name)?;
+        Some(self.table.borrow().observed(name, call))
     }
 
     /// Returns the out-of-band commands as they are now.
     pub fn oob_table(&self) -> OobTable {
-        let observed =
-            |(&name, call): (&&'static str, &Call)| (name, self.observed(name, call.clone()));
-        let calls = self.calls.iter().map(observed).map(|(name, call)| match call {
-            Call::Oob(call) => (name, Some(call)),
-            Call::Blocking(_) | Call::Coroutine(_) => (name, None),
+        let table = self.table.borrow();
+        let calls = table.names.iter().filter_map(|&name| match table.call(name)? {
+            Call::Oob(call) => Some((name, Some(call))),
+            Call::Blocking(_) | Call::Coroutine(_) => Some((name, None)),
         });
         OobTable { calls: Arc::new(calls.chain([(NEGOTIATION, None)]).collect()) }
     }
+}
+
+/// Commands may be called for longer than there is a registry.
+fn upgrade(table: &Weak<RefCell<Table>>) -> Result<Rc<RefCell<Table>>, Error> {
+    table.upgrade().ok_or_else(Error::cancelled)
 }
 
 impl OobTable {

@@ -26,6 +26,8 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::net;
+use std::os::unix::net as unix;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +38,7 @@ use crate::aio::iothread::IoThread;
 use crate::bql;
 use crate::cx::{Bql, MainCx};
 use crate::io_context::reschedule_to;
+use crate::net::{TcpStream, UnixStream};
 use crate::remote::Remote;
 use crate::task::JoinHandle;
 
@@ -183,9 +186,31 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         }
         let fds = stdio::duplicates()?;
-        self.monitor.serve(|| Transport::Stdio(Stdio::new(fds)));
+        self.monitor.serve(|| Ok(Transport::Stdio(Stdio::new(fds))));
         self.doors.borrow_mut().stdio = true;
         Ok(())
+    }
+
+    /// Takes the client that waits at `address`: who listens there speaks as a client does. What `-qmp` means to
+    /// QEMU without `server=on`, for programs that make a socket and then start the server.
+    ///
+    /// Waits until it is connected, which takes no time on one machine, and does not come back when the client has
+    /// gone.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; names the address.
+    pub fn connect(&self, address: &Address) -> io::Result<()> {
+        let connecting = match address {
+            Address::Unix(path) => unix::UnixStream::connect(path).map(|socket| {
+                self.monitor.serve(|| UnixStream::from_std(socket).map(Transport::Unix));
+            }),
+            Address::Tcp(place) => net::TcpStream::connect(place).map(|socket| {
+                self.monitor.serve(|| TcpStream::from_std(socket).map(Transport::Tcp));
+            }),
+            Address::Stdio => self.serve_stdio(),
+        };
+        connecting.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
     }
 
     /// Returns where clients can connect. A TCP address has the port that the kernel has chosen.

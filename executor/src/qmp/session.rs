@@ -40,6 +40,7 @@ use super::events::Event;
 use super::output::Output;
 use super::parser::{Limits, Parser};
 use super::request::{self, NEGOTIATION, Outcome, Rejected, Request, Ticket};
+use super::shape::Shape;
 use super::writer::Json;
 
 /// In-band requests that wait while another runs, when oob is enabled (`QMP_REQ_QUEUE_LEN_MAX`).
@@ -49,7 +50,7 @@ const QUEUE_LENGTH: usize = 8;
 pub(super) const CONCURRENT: usize = 64;
 
 /// What the server is, for the greeting and `query-version`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Version {
     /// The number that clients compare.
     pub qemu: VersionNumber,
@@ -58,7 +59,7 @@ pub struct Version {
 }
 
 /// A version number, in the order in which QEMU writes it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct VersionNumber {
     /// Counts corrections.
     pub micro: u32,
@@ -156,7 +157,7 @@ enum Capability {
 
 /// Those of QEMU. Where nothing else is offered, nothing else has a name.
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename = "QMPCapability", rename_all = "kebab-case")]
 enum QemuCapability {
     Oob,
 }
@@ -170,6 +171,11 @@ impl From<QemuCapability> for Capability {
 #[derive(Deserialize)]
 struct NegotiationArgs<C> {
     enable: Option<Vec<C>>,
+}
+
+/// What the arguments of the negotiation look like in QEMU.
+pub(super) fn negotiation_shape() -> Shape {
+    Shape::of::<NegotiationArgs<QemuCapability>>()
 }
 
 impl Session {

@@ -16,7 +16,7 @@ struct Add {
     right: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
 struct Sum {
     sum: i64,
     is_even: bool,

@@ -26,6 +26,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::super::error::Error;
+use super::super::fds::{self, ClientFds};
 use super::super::registry::OobTable;
 use super::super::request::{Outcome, Request, Ticket};
 use super::super::session::{Session, SessionOptions};
@@ -54,17 +55,22 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Serves a client, in the monitor's thread, where `connect` makes its transport. A client that comes
-    /// too late is turned away.
-    pub(super) fn serve(self: &Arc<Self>, connect: impl FnOnce() -> Transport + Send + 'static) {
+    /// Serves a client, in the monitor's thread, where `connect` makes its transport; if that fails, the client
+    /// finds its connection closed. One that comes too late is turned away.
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        connect: impl FnOnce() -> io::Result<Transport> + Send + 'static,
+    ) {
         let Some(membership) = self.hub.join(self.options.output_limit) else { return };
         let monitor = Arc::clone(self);
         let client = async move {
             let session = Session::new(monitor.options.clone());
-            let transport = connect();
+            let Ok(transport) = connect() else { return };
             let state = State::Reading;
             let running = Vec::new();
-            Client { transport, session, running, state, monitor, membership }.run().await;
+            let fds = Arc::default();
+            let client = Client { transport, session, running, state, monitor, membership, fds };
+            client.run().await;
         };
         reschedule_to(&self.io, client).detach();
     }
@@ -79,6 +85,8 @@ struct Client {
     state: State,
     monitor: Arc<Monitor>,
     membership: Membership,
+    /// What it has passed.
+    fds: Arc<ClientFds>,
 }
 
 enum State {
@@ -152,7 +160,12 @@ impl Client {
             return Ok(false);
         }
         let mut buffer = [0; 4096];
-        match self.transport.poll_read(cx, &mut buffer)? {
+        let mut fds = Vec::new();
+        let read = self.transport.poll_read(cx, &mut buffer, &mut fds)?;
+        if !fds.is_empty() {
+            self.fds.receive(fds);
+        }
+        match read {
             Poll::Pending => return Ok(false),
             Poll::Ready(0) => self.state = State::InputEnded,
             Poll::Ready(count) => self.session.feed(&buffer[..count]),
@@ -175,6 +188,7 @@ impl Client {
         let Request { name, arguments, ticket } = request;
         let outcome = self.monitor.oob.find(&name).and_then(|call| {
             let call = || OobContext::lend(|cx| call(cx, arguments));
+            let call = || fds::on_behalf(Some(Arc::clone(&self.fds)), call);
             catch_unwind(AssertUnwindSafe(call))
                 .unwrap_or_else(|payload| Err(Error::panicked(payload)))
         });
@@ -186,7 +200,8 @@ impl Client {
         let Request { name, arguments, ticket } = request;
         let (errand, remote) = remote::pair();
         // If nobody takes jobs any more, the errand goes with the job and says so.
-        drop(self.monitor.jobs.push(Job { name, arguments, errand }));
+        let client = Arc::clone(&self.fds);
+        drop(self.monitor.jobs.push(Job { name, arguments, errand, client }));
         self.running.push((ticket, remote));
     }
 
@@ -248,6 +263,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
+        self.fds.close_all();
         let running = std::mem::take(&mut self.running);
         if !running.is_empty() {
             drop(running);

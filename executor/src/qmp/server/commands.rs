@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::super::command::Call;
+use super::super::fds::{self, ClientFds, OnBehalf};
 use super::super::registry::Registry;
 use super::super::request::{Arguments, Outcome};
 use super::queue::Queue;
@@ -31,6 +32,8 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) arguments: Arguments,
     pub(super) errand: Errand<Outcome>,
+    /// Who asks.
+    pub(super) client: Arc<ClientFds>,
 }
 
 /// Starts the jobs of all clients.
@@ -49,26 +52,30 @@ impl Dispatcher {
     }
 
     fn start(&self, cx: &MainCx, job: Job) {
-        let Job { name, arguments, errand } = job;
+        let Job { name, arguments, errand, client } = job;
         let here = Location::caller();
         if errand.is_cancelled() {
             return;
         }
         match self.registry.find(&name, false) {
             Err(error) => errand.call(here, || Err(error)),
-            Ok(Call::Oob(call)) => errand.call(here, || OobContext::lend(|cx| call(cx, arguments))),
+            Ok(Call::Oob(call)) => {
+                let call = || OobContext::lend(|cx| call(cx, arguments));
+                errand.call(here, || fds::on_behalf(Some(client), call));
+            }
             Ok(Call::Blocking(call)) => {
                 let member = Crowd::enter(&self.crowd);
                 cx.call_in_bh(errand, here, move |nc| {
                     let _member = member;
-                    call(nc, arguments)
+                    fds::on_behalf(Some(client), || call(nc, arguments))
                 });
             }
             Ok(Call::Coroutine(call)) => {
                 let member = Crowd::enter(&self.crowd);
                 let task = |cx: MainCx| async move {
                     let _member = member;
-                    errand.run(async { call(&cx, arguments).await }).await;
+                    let run = async { OnBehalf::new(client, || call(&cx, arguments)).await };
+                    errand.run(run).await;
                 };
                 cx.spawn_owning(format!("qmp:{name}"), task).detach();
             }

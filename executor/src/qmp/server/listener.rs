@@ -78,7 +78,7 @@ async fn accept_unix(socket: unix::UnixListener, monitor: Arc<Monitor>) {
     let Ok(listener) = UnixListener::from_std(socket) else { return };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => monitor.serve(|| Transport::Unix(stream)),
+            Ok((stream, _)) => monitor.serve(|| Ok(Transport::Unix(stream))),
             Err(_) => sleep(BACK_OFF).await,
         }
     }
@@ -91,7 +91,7 @@ async fn accept_tcp(socket: net::TcpListener, monitor: Arc<Monitor>) {
             Ok((stream, _)) => {
                 // Replies are small and awaited. If the option is refused, they are merely slower.
                 let _slower = stream.get_ref().set_nodelay(true);
-                monitor.serve(|| Transport::Tcp(stream));
+                monitor.serve(|| Ok(Transport::Tcp(stream)));
             }
             Err(_) => sleep(BACK_OFF).await,
         }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -24,14 +25,15 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Reads; nothing read is the end of the input.
+    /// Reads, and adds fds that come along to `fds`; nothing read is the end of the input.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
+        fds: &mut Vec<OwnedFd>,
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => stream.poll_read_with_fds(cx, buffer, fds),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Stdio(stdio) => stdio.poll_read(cx, buffer),
         }

@@ -1,0 +1,48 @@
+//! Prints the QAPI schema of the commands in `examples/commands`, made of their Rust types.
+//!
+//! QEMU's `scripts/qapi-gen.py` understands it. With `--extensions`, those commands are left out that QEMU has
+//! itself.
+//!
+//! ```text
+//! cargo run --example qapi_schema >schema.json && python3 qemu/scripts/qapi-gen.py -o /tmp/generated schema.json
+//! ```
+
+use std::process::ExitCode;
+
+use executor::qmp::{EventSink, Registry};
+use executor::{MainCx, block_on, run_main};
+
+#[allow(dead_code, reason = "only the types matter")]
+#[path = "commands/mod.rs"]
+mod commands;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let all = match &arguments[..] {
+        [] => true,
+        [only] if only == "--extensions" => false,
+        _ => {
+            eprintln!("usage: qapi_schema [--extensions]");
+            return ExitCode::FAILURE;
+        }
+    };
+    print!("{}", run_main(|nc| block_on(nc, async |cx: &MainCx| schema(cx, all))));
+    ExitCode::SUCCESS
+}
+
+fn schema(cx: &MainCx, all: bool) -> String {
+    let (mut registry, events) = (Registry::new(), EventSink::new());
+    if all {
+        registry.add_query_commands();
+        registry.add_query_schema();
+        registry.add_human_monitor();
+        commands::register_machine(&mut registry, None, &events);
+    }
+    commands::register_extensions(
+        &mut registry,
+        cx.probe(),
+        &events,
+        commands::files::Files::default(),
+    );
+    registry.schema().to_qapi()
+}
