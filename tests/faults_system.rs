@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use executor::async_fd::AsyncFd;
 use executor::blocking::blocking;
 use executor::clock::Clock;
-use executor::qmp::{Address, Registry, Server, SessionOptions, Version, VersionNumber};
+use executor::qmp::{Registry, Server, SessionOptions, Version, VersionNumber};
 use executor::time::{interval_on, sleep, sleep_on};
 use executor::{IoCx, IoThread, LocalExecutor, MainCx, NoCoroutine, block_on, net, run_main};
 use futures_util::future::{Either, select};
@@ -106,19 +106,14 @@ fn an_iothread_that_cannot_be_made_at_whatever_point_is_an_error_and_its_id_stay
     });
 }
 
+/// It does not listen: what the monitor's thread does for a listener, it does when it gets to it.
 fn serve(nc: &mut NoCoroutine) -> io::Result<()> {
-    let path = std::env::temp_dir().join(format!("faults-{}.sock", std::process::id()));
-    let address = Address::Unix(path.clone());
-    let served = block_on(nc, async |cx: &MainCx| {
+    block_on(nc, async |cx: &MainCx| {
         let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
         let options = SessionOptions::new(Version { qemu, package: String::new() });
-        let server = Server::start(cx, Registry::new(), options)?;
-        let listening = server.listen(&address);
-        server.shutdown().await;
-        listening
-    });
-    assert!(!path.exists(), "the socket's file goes with the server");
-    served
+        Server::start(cx, Registry::new(), options)?.shutdown().await;
+        Ok(())
+    })
 }
 
 #[test]
