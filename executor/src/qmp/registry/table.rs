@@ -77,8 +77,11 @@ impl Entry {
 impl Table {
     /// Adds a command and tells whether its name was free.
     pub(super) fn add(&mut self, name: &'static str, entry: Entry) -> bool {
-        let free = self.entries.insert(name, entry).is_none();
-        self.names.push(name);
+        let free = !self.entries.contains_key(name);
+        if free {
+            self.entries.insert(name, entry);
+            self.names.push(name);
+        }
         free
     }
 
