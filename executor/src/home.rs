@@ -108,19 +108,25 @@ impl Home {
     /// A task was queued at home: rings if nobody is running the queue, and tells observers. Home.
     #[inline]
     pub(crate) fn queued(&self, task: impl FnOnce() -> u64) {
-        let attention = self.attention.get();
-        if attention != 0 {
-            self.ring_if_idle();
-            if attention & OBSERVED != 0 {
-                observe::report(task(), What::Ready);
-            }
+        if self.attention.get() != 0 {
+            self.attend(task);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn attend(&self, task: impl FnOnce() -> u64) {
+        self.ring_if_idle();
+        if self.attention.get() & OBSERVED != 0 {
+            observe::report(task(), What::Ready);
         }
     }
 
     /// Rings if nobody is running the queue. Home.
     #[inline]
     pub(crate) fn ring_if_idle(&self) {
-        if self.set_idle(false) {
+        if self.attention.get() & IDLE != 0 {
+            self.set_idle(false);
             self.doorbell.ring();
         }
     }
