@@ -6,7 +6,7 @@
 //! reports it.
 //!
 //! What is between the ends is a [`slot`]; a future that goes to another executor travels in the same
-//! allocation ([`parcel`]).
+//! allocation ([`mod@parcel`]).
 
 mod blocks;
 mod parcel;

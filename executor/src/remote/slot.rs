@@ -1,7 +1,7 @@
 //! The slot between the two ends of a piece of work: one allocation, one atomic word, no lock.
 //!
 //! Owns the result on its way back, a waker of each end, and the memory of both, which goes with the end that
-//! leaves last. The memory may be part of something larger ([`super::parcel`]), which the slot does not
+//! leaves last. The memory may be part of something larger ([`mod@super::parcel`]), which the slot does not
 //! know: it is freed by a function that whoever made it gave along.
 //!
 //! Each end changes the word in a few named steps; what a step found decides who owns what:

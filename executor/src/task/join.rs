@@ -33,7 +33,7 @@ impl<T> Unpin for JoinHandle<T> {}
 ///
 /// # Safety
 ///
-/// - `task` is the handle's reference from [`super::spawn`], and `T` the output of the future that
+/// - `task` is the handle's reference from [`super::spawn()`], and `T` the output of the future that
 ///   was spawned.
 /// - The caller is on the home thread, and gives the handle to code on that thread only.
 pub(super) unsafe fn join_handle<T>(task: TaskRef) -> JoinHandle<T> {
