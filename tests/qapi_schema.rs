@@ -61,6 +61,18 @@ fn clients_are_told_the_types_of_every_command_and_event() {
     assert_eq!(version["members"][1], json!({"name": "package", "type": "str"}));
 }
 
+#[test]
+fn the_reference_of_the_commands_is_what_their_types_say() {
+    let schema = on_main(|_| {
+        let mut registry = Registry::new();
+        register_extensions(&mut registry, main_probe(), &EventSink::new(), Files::default());
+        registry.schema().to_qapi()
+    });
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/qmp.json");
+    let reference = fs::read_to_string(path).expect("the reference is there");
+    assert_eq!(reference, schema, "cargo run --example qapi_schema -- --extensions >docs/qmp.json");
+}
+
 /// A command whose types QAPI does not like.
 struct Odd;
 
