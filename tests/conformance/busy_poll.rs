@@ -57,12 +57,16 @@ fn a_loop_that_busy_polls_asks_more_than_once_before_it_sleeps(home: Loop) {
     let handler = Handler::on_read(|| assert!(event.clear()))
         .and_poll(|| asked.replace(asked.get() + 1) == u32::MAX, || ());
     home.set_fd(event.fd(), &handler);
-    warm_up(home, &event);
 
-    asked.set(0);
-    sleep_a_little(home);
+    // On a machine that is slow, or busy, the time for it may be over after one.
+    let mut sleeps = (0..1000).map(|_| {
+        warm_up(home, &event);
+        asked.set(0);
+        sleep_a_little(home);
+        asked.get()
+    });
 
-    assert!(asked.get() > 1, "asked {} times", asked.get());
+    assert!(sleeps.any(|asked| asked > 1), "asked once at most in 1000 sleeps");
     home.remove_fd(event.fd());
 }
 

@@ -111,8 +111,9 @@ fn a_plain_descriptor_handler_belongs_to_the_iohandler_context() {
     ///
     /// None: the type is that of a callback.
     unsafe extern "C" fn count(fd: *mut c_void) {
-        RUNS.fetch_add(1, Ordering::Relaxed);
         set_plain_handler(fd as usize as RawFd, None);
+        // Release: the descriptor is closed by whoever sees this.
+        RUNS.fetch_add(1, Ordering::Release);
     }
     RUNS.store(0, Ordering::Relaxed);
     let notifier = Notifier::with_state(true);
@@ -125,7 +126,7 @@ fn a_plain_descriptor_handler_belongs_to_the_iohandler_context() {
         RUNS.load(Ordering::Relaxed)
     });
     assert_eq!(nested, 0);
-    while RUNS.load(Ordering::Relaxed) == 0 {
+    while RUNS.load(Ordering::Acquire) == 0 {
         thread::yield_now();
     }
 }
