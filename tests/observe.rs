@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use executor::observe::{
-    Accounts, ChromeTrace, Event, Observer, TaskState, Tracing, Watchdog, What, observe,
+    Accounts, ChromeTrace, Event, Observer, TaskState, Tracing, What, observe,
 };
 use executor::{LocalExecutor, label};
 use serde_json::Value;
@@ -221,33 +221,6 @@ fn an_observer_that_panics_stops_nobody() {
     observe(&Panics);
     let task = executor.spawn_named("feared", async { 7 });
     assert_eq!(executor.run(task).expect("it is not the task that panics"), 7);
-}
-
-#[test]
-fn the_watchdog_names_a_task_that_is_stuck_and_where_while_it_is() {
-    #[inline(never)]
-    fn block_in_the_middle_of_a_poll(until: &mpsc::Receiver<()>) {
-        until.recv().expect("the watchdog has reported");
-    }
-    let executor = observed();
-    let (reported, report) = mpsc::channel();
-    let (free, until) = mpsc::channel();
-    let limit = Some(Duration::from_millis(10));
-    let watchdog = Watchdog::start(&ACCOUNTS, limit, move |report| {
-        // Other tests' polls may be slow, too.
-        if report.stuck.task.name.as_deref() == Some("stuck") {
-            let _more_than_one = reported.send(report.to_string());
-            let _first = free.send(());
-        }
-    });
-    let watchdog = watchdog.expect("there are threads left");
-    let task = executor.spawn_named("stuck", async move { block_in_the_middle_of_a_poll(&until) });
-    executor.run(task).expect("it is let go");
-    let text = report.recv().expect("it was reported before it ended");
-    assert!(text.contains("`stuck` spawned at tests/observe.rs:"), "{text}");
-    assert!(text.contains("block_in_the_middle_of_a_poll"), "{text}");
-    watchdog.set_limit(None);
-    assert_eq!(watchdog.limit(), None);
 }
 
 #[test]

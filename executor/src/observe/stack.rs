@@ -25,7 +25,7 @@ use nix::unistd::{Pid, gettid};
 const SIGNAL: Signal = Signal::SIGURG;
 const MOST: usize = 64;
 /// How long a thread has for its notes, in milliseconds. It may be in the kernel and not come out.
-const PATIENCE: u16 = 200;
+const PATIENCE: u16 = 1000;
 
 /// The thread whose turn it is; 0 once it has begun, or was too late.
 static WANTED: AtomicI32 = AtomicI32::new(0);
@@ -48,7 +48,7 @@ struct Camera {
 }
 
 impl Stack {
-    /// The stack of a thread of this process, if it answers within 200 ms. Any other thread.
+    /// The stack of a thread of this process, if it answers within a second. Any other thread.
     ///
     /// # Errors
     ///
