@@ -8,9 +8,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use executor::observe::{
-    Accounts, ChromeTrace, Event, Observer, TaskState, Tracing, What, observe,
-};
+use executor::observe::{Accounts, ChromeTrace, Event, Observer, TaskState, What, observe};
 use executor::{LocalExecutor, label};
 use serde_json::Value;
 
@@ -145,56 +143,6 @@ fn labels_say_what_a_task_waits_for_the_innermost_first() {
     task.abort();
     settle(&executor);
     assert!(executor.probe().tasks().iter().all(|task| task.label.id != id));
-}
-
-/// Notes what it is told, as words.
-struct Subscriber(mpsc::Sender<String>);
-
-impl tracing::Subscriber for Subscriber {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        let task = span.values().to_string();
-        let _nobody = self.0.send(format!("{} {task}", span.metadata().name()));
-        tracing::span::Id::from_u64(7)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let _nobody = self.0.send(format!("{event:?}"));
-    }
-    fn enter(&self, _: &tracing::span::Id) {
-        let _nobody = self.0.send("enter".to_owned());
-    }
-    fn exit(&self, _: &tracing::span::Id) {
-        let _nobody = self.0.send("exit ".to_owned());
-    }
-    fn try_close(&self, _: tracing::span::Id) -> bool {
-        let _nobody = self.0.send("close".to_owned());
-        true
-    }
-}
-
-#[test]
-fn a_task_is_a_span_like_one_of_tokio() {
-    let executor = observed();
-    observe(Box::leak(Box::new(Tracing::default())));
-    let (send, told) = mpsc::channel();
-    let words = tracing::subscriber::with_default(Subscriber(send), || {
-        let task = executor.spawn_named("spanned", yield_once());
-        executor.run(task).expect("it does not panic");
-        told.try_iter().collect::<Vec<_>>()
-    });
-    assert!(words[0].starts_with("runtime.spawn "), "{words:?}");
-    assert!(words[0].contains("task.name: \"spanned\""), "{words:?}");
-    // Copies of the span are closed, too.
-    let short = words[1..].iter().map(|word| &word[..5]).filter(|word| *word != "close");
-    // It wakes itself during its first poll.
-    let expected = ["enter", "Event", "exit ", "enter", "exit "];
-    assert_eq!(short.collect::<Vec<_>>(), expected, "{words:?}");
-    assert_eq!(words.last().map(String::as_str), Some("close"), "{words:?}");
-    assert!(words.iter().any(|word| word.contains("waker.wake")), "{words:?}");
 }
 
 /// Wakes itself and waits for that.
