@@ -3,40 +3,20 @@
 #[path = "common/process.rs"]
 mod process;
 
-use std::future::{Future, pending};
-use std::pin::pin;
-use std::sync::Arc;
+use std::future::pending;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
 use executor::{
     IoContext, IoCx, IoThread, LocalExecutor, MainCx, Remote, RemoteSpawner, block_on,
     reschedule_to, run_main,
 };
+use futures::executor::block_on as wait;
 use process::in_own_process;
 
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(30);
-
-/// Waits for a future on a thread without an executor.
-fn wait<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 /// Keeps the thread of `io` in a poll until something is sent.
 fn hold_up(io: &IoContext) -> (Remote<()>, Sender<()>) {

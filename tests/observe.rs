@@ -1,5 +1,7 @@
 //! What observers get to see of executors.
 
+mod common;
+
 use std::collections::HashMap;
 use std::future::{pending, poll_fn};
 use std::sync::mpsc;
@@ -145,16 +147,6 @@ fn labels_say_what_a_task_waits_for_the_innermost_first() {
     assert!(executor.probe().tasks().iter().all(|task| task.label.id != id));
 }
 
-/// Wakes itself and waits for that.
-async fn yield_once() {
-    let mut woken = false;
-    poll_fn(|cx| {
-        cx.waker().wake_by_ref();
-        if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
 #[test]
 fn an_observer_that_panics_stops_nobody() {
     struct Panics;
@@ -178,7 +170,7 @@ fn a_trace_is_json_with_a_slice_for_each_poll_and_an_arrow_for_each_wake() {
     let trace: &ChromeTrace = Box::leak(Box::new(ChromeTrace::create(&path).expect("a file")));
     observe(trace);
     let name = "quoted \" \\ \n";
-    let waits = executor.spawn_named(name, yield_once());
+    let waits = executor.spawn_named(name, common::yield_now());
     executor.run(waits).expect("it does not panic");
     trace.flush().expect("there is space left");
     let text = std::fs::read_to_string(&path).expect("it was written");

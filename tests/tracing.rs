@@ -1,8 +1,8 @@
 //! Tasks as spans of the crate `tracing`. Alone in its process, since callsites remember who listened first.
 
-use std::future::poll_fn;
+mod common;
+
 use std::sync::mpsc;
-use std::task::Poll;
 
 use executor::LocalExecutor;
 use executor::observe::{Tracing, observe};
@@ -42,7 +42,7 @@ fn a_task_is_a_span_like_one_of_tokio() {
     observe(Box::leak(Box::new(Tracing::default())));
     let (send, told) = mpsc::channel();
     let words = tracing::subscriber::with_default(Subscriber(send), || {
-        let task = executor.spawn_named("spanned", yield_once());
+        let task = executor.spawn_named("spanned", common::yield_now());
         executor.run(task).expect("it does not panic");
         told.try_iter().collect::<Vec<_>>()
     });
@@ -55,14 +55,4 @@ fn a_task_is_a_span_like_one_of_tokio() {
     assert_eq!(short.collect::<Vec<_>>(), expected, "{words:?}");
     assert_eq!(words.last().map(String::as_str), Some("close"), "{words:?}");
     assert!(words.iter().any(|word| word.contains("waker.wake")), "{words:?}");
-}
-
-/// Wakes itself and waits for that.
-async fn yield_once() {
-    let mut woken = false;
-    poll_fn(|cx| {
-        cx.waker().wake_by_ref();
-        if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }

@@ -8,16 +8,14 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::future::{Future, pending};
+use std::future::pending;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use executor::qmp::{Address, EventSink, Registry, Server, SessionOptions, Version, VersionNumber};
@@ -26,24 +24,6 @@ use serde_json::Value;
 
 /// Longer than anything takes.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
-
-/// Waits for a future on a thread without an executor.
-pub(crate) fn wait<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 /// The main loop of this program.
 fn main_loop() -> &'static (MainHandle, Probe) {
@@ -66,7 +46,7 @@ fn main_loop() -> &'static (MainHandle, Probe) {
 pub(crate) fn on_main<R: Send + 'static>(
     f: impl FnOnce(&mut NoCoroutine) -> R + Send + 'static,
 ) -> R {
-    wait(main_loop().0.call(f)).expect("the function does not panic")
+    futures::executor::block_on(main_loop().0.call(f)).expect("the function does not panic")
 }
 
 /// A look at the main loop's executor.
@@ -173,7 +153,7 @@ impl TestServer {
             let server = Server::start_with_events(cx, registry, options, events);
             SERVER.set(Some(server.expect("the server starts")));
         };
-        wait(main_loop().0.run(start)).expect("the server starts");
+        futures::executor::block_on(main_loop().0.run(start)).expect("the server starts");
         let this = Self { path: socket_path(), _turn: turn };
         this.listen(Address::Unix(this.path.clone())).expect("the path is free");
         this
@@ -201,7 +181,7 @@ impl TestServer {
 
     /// Shuts the server down; the test keeps its turn.
     pub(crate) fn shut_down(&self) {
-        wait(main_loop().0.run(shut_down)).expect("the server shuts down");
+        futures::executor::block_on(main_loop().0.run(shut_down)).expect("the server shuts down");
     }
 
     /// Drops the server without a shutdown; the test keeps its turn.
@@ -228,7 +208,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        let result = wait(main_loop().0.run(shut_down));
+        let result = futures::executor::block_on(main_loop().0.run(shut_down));
         if !thread::panicking() {
             result.expect("the server shuts down");
         }
