@@ -358,7 +358,7 @@ fn settle(chunk: Chunk) {
         // It stays: it goes with the home.
         arena.empty.set(arena.empty.get() + 1);
     }
-    // SAFETY: the cell that just came back was counted.
+    // SAFETY: [cells-hold-home]: the cell that just came back was counted.
     unsafe { count_one_less(chunk.home()) };
 }
 
@@ -384,7 +384,7 @@ unsafe fn free_elsewhere(home: NonNull<Home>, cell: NonNull<Header>) {
     let stack = &unsafe { home.as_ref() }.arena().freed_elsewhere;
     let mut head = stack.load(Ordering::Relaxed);
     while head != closed() {
-        // SAFETY: the cell is this thread's until the exchange succeeds.
+        // SAFETY: [cell-in-chunk]: the cell is this thread's until the exchange succeeds.
         unsafe { cell.as_ref() }.queue_next.set(head);
         // Release: pairs with the Acquire in `collect` and `close`: this thread is done with the cell.
         match stack.compare_exchange_weak(head, cell.as_ptr(), Ordering::Release, Ordering::Relaxed)
@@ -394,7 +394,7 @@ unsafe fn free_elsewhere(home: NonNull<Home>, cell: NonNull<Header>) {
             Err(now) => head = now,
         }
     }
-    // SAFETY: the executor has ended, so that this cell is or will be counted, as one that is in use.
+    // SAFETY: [cells-hold-home]: the executor has ended, so that this cell is or will be counted, as one that is in use.
     unsafe { count_one_less(home) };
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::arena::{self, Arena};
+use crate::arena::Arena;
 use crate::inbox::{Inbox, Job, Pushed};
 use crate::observe::{self, What};
 use crate::run_queue::RunQueue;
@@ -170,11 +170,6 @@ impl fmt::Debug for Home {
 pub(crate) fn pointer(home: &Arc<Home>) -> NonNull<Home> {
     // SAFETY: an `Arc` is never null.
     unsafe { NonNull::new_unchecked(Arc::as_ptr(home).cast_mut()) }
-}
-
-/// The executor has ended: no task is left that could run. Home.
-pub(crate) fn close(home: &Arc<Home>) {
-    arena::close(home);
 }
 
 #[cfg(test)]

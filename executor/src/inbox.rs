@@ -64,7 +64,7 @@ impl Node {
     }
 
     fn vtable(&self) -> &'static NodeVTable {
-        // SAFETY: valid for ever, by the contracts of `new` and `set_vtable`.
+        // SAFETY: [header-first]: valid for ever, by the contracts of `new` and `set_vtable`.
         unsafe { &*self.vtable_address() }
     }
 }
@@ -218,7 +218,7 @@ pub(crate) struct Job {
     node: NonNull<Node>,
 }
 
-// SAFETY: what is behind `node` is `Send` (see `Job::new` and `Job::of_node`), and a `Job` owns it.
+// SAFETY: [queued-once]: what is behind `node` is `Send` (see `Job::new` and `Job::of_node`), and a `Job` owns it.
 unsafe impl Send for Job {}
 
 impl Job {

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use loom::sync::Notify;
 
-use crate::home::{self, Doorbell, Home};
+use crate::home::{Doorbell, Home};
 use crate::task::{JoinError, JoinHandle, Polled, Running, TaskLabel, spawn, write_stderr};
 use crate::task_table::TaskTable;
 
@@ -143,6 +143,6 @@ impl Loop {
         }
         self.run();
         drop(self.home.inbox().close());
-        home::close(&self.home);
+        crate::arena::close(&self.home);
     }
 }

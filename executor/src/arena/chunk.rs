@@ -109,7 +109,7 @@ const fn layout() -> Layout {
 impl Chunk {
     /// A chunk without cells in use.
     pub(super) fn new(home: NonNull<Home>, thread: u32, class: Class, id_high: u32) -> Chunk {
-        // SAFETY: the size is not zero.
+        // SAFETY: [cell-in-chunk]: a chunk's size is not zero.
         let memory = unsafe { alloc(layout()) };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout()) };
         let own = Own {
@@ -126,7 +126,7 @@ impl Chunk {
         };
         let (next, id_high) = (AtomicPtr::default(), AtomicU32::new(id_high));
         let head = memory.cast::<Head>();
-        // SAFETY: the memory is ours, long and aligned enough.
+        // SAFETY: [cell-in-chunk]: the memory is ours, long and aligned enough.
         unsafe { head.write(Head { home, thread, class, next, id_high, own }) };
         Chunk(head)
     }
@@ -135,7 +135,7 @@ impl Chunk {
     ///
     /// None of its cells is in use, and nobody will look at it, [chunk-stays].
     pub(super) unsafe fn free(self) {
-        // SAFETY: allocated with this layout, and unused by this function's contract.
+        // SAFETY: [chunk-stays]: allocated with this layout, and unused by this function's contract.
         unsafe { dealloc(self.0.as_ptr().cast(), layout()) };
     }
 
@@ -145,7 +145,7 @@ impl Chunk {
         let offset = cell.as_ptr() as usize % CHUNK;
         // SAFETY: [cell-in-chunk]: it lies in a chunk, for the whole of which its pointer is good.
         let head = unsafe { cell.as_ptr().byte_sub(offset) };
-        // SAFETY: the start of an allocation is not null.
+        // SAFETY: [cell-in-chunk]: the start of an allocation is not null.
         Chunk(unsafe { NonNull::new_unchecked(head) }.cast())
     }
 
@@ -166,7 +166,7 @@ impl Chunk {
         debug_assert!(offset + self.class.stride() <= layout().size(), "cells end with the chunk");
         // SAFETY: [cell-in-chunk]: within the chunk.
         let cell = unsafe { self.0.as_ptr().byte_add(offset) };
-        // SAFETY: not at the start of an allocation, so not null.
+        // SAFETY: [cell-in-chunk]: not at the start of an allocation, so not null.
         unsafe { NonNull::new_unchecked(cell) }.cast()
     }
 
@@ -183,7 +183,7 @@ impl Chunk {
             return None;
         }
         let cell = self.cell(carved);
-        // SAFETY: nobody knows of the cell yet.
+        // SAFETY: [cell-in-chunk]: nobody knows of the cell yet.
         unsafe { cell.write(Header::vacant()) };
         // Release: pairs with the Acquire in `cells`.
         self.own.carved.store(carved + 1, Ordering::Release);

@@ -8,7 +8,8 @@ use std::task::Waker;
 use std::thread;
 
 use super::KEEP;
-use crate::home::{self, Doorbell, Home};
+use crate::arena;
+use crate::home::{Doorbell, Home};
 use crate::task::{JoinError, JoinHandle, Polled, Running, TaskLabel, spawn};
 
 /// Cells of a future without a size in a chunk.
@@ -75,7 +76,7 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         self.end_all();
-        home::close(&self.home);
+        arena::close(&self.home);
     }
 }
 
@@ -196,7 +197,7 @@ fn a_handle_that_outlives_its_executor_frees_the_rest() {
 #[test]
 fn tasks_of_an_executor_that_has_ended_take_each_others_cells() {
     let mut fixture = Fixture::new();
-    home::close(&fixture.home);
+    arena::close(&fixture.home);
     let times = if cfg!(miri) { 5 } else { 3 * IN_A_CHUNK };
     (0..times).for_each(|_| drop(fixture.ended()));
     assert_eq!(fixture.chunks(), 1);

@@ -20,10 +20,11 @@ use super::foresight::Foresight;
 use super::timers::LoopTimers;
 use crate::aio::context::Context;
 use crate::aio::fd_handler::{FdHandler, OnReadable};
+use crate::arena;
 use crate::async_fd::{Events, Reactor};
 use crate::bql::borrows;
 use crate::current;
-use crate::home::{self, Home};
+use crate::home::Home;
 use crate::observe::{self, What};
 use crate::probe::Probe;
 use crate::stats::Counters;
@@ -340,7 +341,7 @@ impl Core {
             handler.close();
             reactor.close();
         }
-        home::close(&self.home);
+        arena::close(&self.home);
         current::unregister(self.number);
     }
 }

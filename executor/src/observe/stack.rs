@@ -91,7 +91,7 @@ fn ask(thread: Pid) -> io::Result<Stack> {
 
 fn send(thread: Pid) -> io::Result<()> {
     let (process, signal) = (nix::unistd::getpid().as_raw(), SIGNAL as libc::c_int);
-    // SAFETY: takes three numbers.
+    // SAFETY: [signal-safe]: it takes three numbers, and the handler is there.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread.as_raw(), signal) };
     Errno::result(sent)?;
     Ok(())

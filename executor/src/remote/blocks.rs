@@ -105,7 +105,7 @@ pub(super) fn put<T>(value: T) -> NonNull<T> {
 
 #[cold]
 fn new(layout: Layout) -> NonNull<u8> {
-    // SAFETY: no layout of a block has the size 0, and parcels have nodes.
+    // SAFETY: [block-kept]: no layout of a block has the size 0, and parcels have nodes.
     let memory = unsafe { alloc(layout) };
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }

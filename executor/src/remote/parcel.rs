@@ -54,7 +54,7 @@ where
 {
     let parcel = blocks::put(Parcel::<M, F> {
         slot: Slot::new(VTables::<M, F>::free),
-        // SAFETY: a promoted constant is static.
+        // SAFETY: [header-first]: a promoted constant is static.
         node: unsafe { Node::new(&VTables::<M, F>::JOB) },
         spawned_at,
         content: UnsafeCell::new(Content { make: ManuallyDrop::new(make) }),
@@ -63,7 +63,7 @@ where
     // SAFETY: [slot-two-ends]: just made, and freed by `VTables::free` alone.
     let (_far, near) = unsafe { slot::ends(slot_of(parcel)) };
     let remote = Remote { end: near, let_go: false };
-    // SAFETY: `run` and `discard` of the node take the parcel; what is in it is `Send`, by the bounds.
+    // SAFETY: [parcel-carrier]: `run` and `discard` of the node take the parcel; what is in it is `Send`, by the bounds.
     (unsafe { Job::of_node(node_of(parcel)) }, remote)
 }
 
@@ -205,7 +205,7 @@ impl<M, F: Future> Future for Carrier<M, F> {
         assert!(this.inside == Inside::Future, "a parcel is polled until its future is ready");
         // SAFETY: [parcel-carrier]: ours alone, and it is the future.
         let future = unsafe { &mut *this.content().cast::<F>() };
-        // SAFETY: it stays there until it is dropped in place.
+        // SAFETY: [parcel-carrier]: it stays there until it is dropped in place.
         let future = unsafe { Pin::new_unchecked(future) };
         let result = ready!(this.errand.poll_unless_cancelled(future, cx));
         let dropped = catch_unwind(AssertUnwindSafe(|| this.empty()));

@@ -102,7 +102,7 @@ unsafe fn free<T>(mut slot: NonNull<Slot<T>>) {
     #[cfg(aio_loom)]
     slot_ref.state.with_mut(|_| ());
     let free = slot_ref.free;
-    // SAFETY: forwarded; `ends` was told that this function frees the slot.
+    // SAFETY: [slot-two-ends]: forwarded; `ends` was told that this function frees the slot.
     unsafe { free(slot) };
 }
 
@@ -138,11 +138,11 @@ pub(super) struct NearEnd<T> {
 // SAFETY: [slot-two-ends]: the cells are the obstacle; the state's steps say whose each is. A result that is dropped on
 // this thread, or arrives on it, asks for `T: Send`; wakers are `Send`.
 unsafe impl<T: Send> Send for FarEnd<T> {}
-// SAFETY: as for `Send`: what `&FarEnd` allows is a look at the state.
+// SAFETY: [slot-two-ends]: what `&FarEnd` allows is a look at the state.
 unsafe impl<T: Send> Sync for FarEnd<T> {}
-// SAFETY: as for `FarEnd`.
+// SAFETY: [slot-two-ends]: as for `FarEnd`.
 unsafe impl<T: Send> Send for NearEnd<T> {}
-// SAFETY: as for `FarEnd`; cancelling, too, takes what the state gives to one caller only.
+// SAFETY: [slot-two-ends]: as for `FarEnd`; cancelling, too, takes what the state gives to one caller only.
 unsafe impl<T: Send> Sync for NearEnd<T> {}
 
 // No foreign code runs between the steps, so a panic finds each end as it was before or after one.

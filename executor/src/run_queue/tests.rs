@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::RunQueue;
-use crate::home::{self, Doorbell, Home};
+use crate::arena;
+use crate::home::{Doorbell, Home};
 use crate::task::{Header, Polled, Running, TaskLabel, TaskRef, spawn};
 
 struct Silent;
@@ -44,7 +45,7 @@ impl Drop for Tasks {
             let task = self.home.table().remove(running.place());
             running.finish(task);
         }
-        home::close(&self.home);
+        arena::close(&self.home);
     }
 }
 

@@ -50,7 +50,7 @@ impl Header {
     /// The header of a cell that was never used.
     pub(crate) fn vacant() -> Header {
         Header {
-            // SAFETY: replaced by `enter` before anybody pushes the node.
+            // SAFETY: [header-first]: replaced by `enter` before anybody pushes the node.
             node: unsafe { Node::new(ptr::null()) },
             entry: Entry::vacant(),
             queue_next: Cell::new(ptr::null_mut()),
@@ -303,7 +303,7 @@ impl TaskRef {
             // Our own reference, which the caller keeps until we return, keeps the home alive.
             Pushed::First => home.ring(),
             Pushed::More => {}
-            // SAFETY: the reference that `post` counted.
+            // SAFETY: [waker-is-ref]: the reference that `post` counted.
             Pushed::Closed => unsafe { refused(self.header) },
         }
     }
@@ -328,7 +328,7 @@ impl TaskRef {
     /// - `State::take_result` has just answered `Output`, [running-is-lock].
     pub(super) unsafe fn take_output<T>(&self) -> T {
         if const { is_large::<T>() } {
-            // SAFETY: forwarded; `spawn` has chosen a future that boxes its output.
+            // SAFETY: [running-is-lock]: forwarded; `spawn` has chosen a future that boxes its output.
             return *unsafe { self.take_stage::<Box<T>>() };
         }
         // SAFETY: forwarded.
@@ -339,7 +339,7 @@ impl TaskRef {
     ///
     /// `State::take_result` has just given us the stage, [running-is-lock], which holds a `T`.
     unsafe fn take_stage<T>(&self) -> T {
-        // SAFETY: the offset is that of the stage, within the cell.
+        // SAFETY: [cell-in-chunk]: the offset is that of the stage, within the cell.
         let stage = unsafe { self.header.as_ptr().byte_add(self.vtable().stage) };
         // SAFETY: the union's fields all begin at its start, and it holds a `T`.
         unsafe { stage.cast::<T>().read() }
@@ -440,7 +440,7 @@ pub(super) unsafe fn free(header: NonNull<Header>) {
     #[cfg(aio_loom)]
     // SAFETY: as for this function.
     unsafe { &mut *header.as_ptr() }.state.retire();
-    // SAFETY: allocated by `spawn`; the stage is empty, since the result is taken or dropped before the handle's
+    // SAFETY: [last-ref-frees]: allocated by `spawn`; the stage is empty, since the result is taken or dropped before the handle's
     // reference goes, and so is the joiner's slot now.
     unsafe { arena::free(header) };
     drop(joiner);

@@ -29,9 +29,9 @@ pub(crate) fn spawn<F: Future + 'static>(
 ) -> JoinHandle<F::Output> {
     assert!(home.is_home(), "a task is spawned on the thread of its executor");
     let header = Layouts::<F>::PLACE(home, label, future);
-    // SAFETY: `place` has entered it into the table.
+    // SAFETY: [queued-once]: `place` has entered it into the table, once.
     unsafe { enqueue_first(home, header) };
-    // SAFETY: the output's type is right, this is the home thread, and the state was born with the handle's reference.
+    // SAFETY: [waker-is-ref]: the output's type is right, this is the home thread, and the state was born with the handle's reference.
     unsafe { join_handle(TaskRef { header }) }
 }
 
@@ -73,7 +73,7 @@ fn place<F: Future + 'static>(home: &Arc<Home>, label: TaskLabel, future: F) -> 
     let cell = arena::allocate(home, VTables::<F>::CLASS, id_high).cast::<TaskCell<F>>();
     // SAFETY: [cell-in-chunk]: the cell is ours, large enough, and its header is written.
     let task = unsafe { cell.as_ref() };
-    // SAFETY: the stage of a free cell is empty, and ours.
+    // SAFETY: [cell-in-chunk]: the stage of a free cell is empty, and ours.
     unsafe { task.stage.get().write(Stage { future: ManuallyDrop::new(future) }) };
     task.header.state.begin();
     let is_named = name.is_some();

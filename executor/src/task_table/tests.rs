@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::{Place, TaskTable};
-use crate::home::{self, Doorbell, Home};
+use crate::arena;
+use crate::home::{Doorbell, Home};
 use crate::task::{JoinHandle, Running, TaskLabel, spawn};
 
 struct Silent;
@@ -61,7 +62,7 @@ impl Drop for Fixture {
         while !self.home.queue().is_empty() {
             self.end_first();
         }
-        home::close(&self.home);
+        arena::close(&self.home);
     }
 }
 
