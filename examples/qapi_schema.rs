@@ -1,7 +1,7 @@
 //! Prints the QAPI schema of the commands in `examples/commands`, made of their Rust types.
 //!
 //! QEMU's `scripts/qapi-gen.py` understands it. With `--extensions`, those commands are left out that QEMU has
-//! itself.
+//! itself; with `--markdown`, it is a page for people.
 //!
 //! ```text
 //! cargo run --example qapi_schema >schema.json && python3 qemu/scripts/qapi-gen.py -o /tmp/generated schema.json
@@ -9,7 +9,7 @@
 
 use std::process::ExitCode;
 
-use executor::qmp::{EventSink, Registry};
+use executor::qmp::{EventSink, Registry, Schema};
 use executor::{MainCx, block_on, run_main};
 
 #[allow(dead_code, reason = "only the types matter")]
@@ -17,20 +17,23 @@ use executor::{MainCx, block_on, run_main};
 mod commands;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let all = match &arguments[..] {
-        [] => true,
-        [only] if only == "--extensions" => false,
-        _ => {
-            eprintln!("usage: qapi_schema [--extensions]");
-            return ExitCode::FAILURE;
+    let (mut all, mut markdown) = (true, false);
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--extensions" => all = false,
+            "--markdown" => markdown = true,
+            _ => {
+                eprintln!("usage: qapi_schema [--extensions] [--markdown]");
+                return ExitCode::FAILURE;
+            }
         }
-    };
-    print!("{}", run_main(|nc| block_on(nc, async |cx: &MainCx| schema(cx, all))));
+    }
+    let schema = run_main(|nc| block_on(nc, async |cx: &MainCx| schema(cx, all)));
+    print!("{}", if markdown { schema.to_markdown() } else { schema.to_qapi() });
     ExitCode::SUCCESS
 }
 
-fn schema(cx: &MainCx, all: bool) -> String {
+fn schema(cx: &MainCx, all: bool) -> Schema {
     let (mut registry, events) = (Registry::new(), EventSink::new());
     if all {
         registry.add_query_commands();
@@ -44,5 +47,5 @@ fn schema(cx: &MainCx, all: bool) -> String {
         &events,
         commands::files::Files::default(),
     );
-    registry.schema().to_qapi()
+    registry.schema()
 }

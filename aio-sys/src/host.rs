@@ -12,6 +12,8 @@
 
 mod block;
 mod monitor;
+#[cfg(feature = "plugin")]
+mod plugin;
 mod system;
 mod versioned;
 

@@ -11,18 +11,15 @@
 //!
 //! The commands of `block/`, which read disks, are for QEMU only.
 //!
-//! This file is the way in: the two symbols that QEMU looks for. What can be asked of the plugin is in
+//! This file is the way in: the function that QEMU looks for. What can be asked of the plugin is in
 //! `arguments.rs`; `server.rs` is the QMP server that listens besides QEMU's own.
 //!
 //! Threads: everything here runs in QEMU's main thread, under the Big QEMU Lock, while QEMU starts.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::panic::catch_unwind;
-use std::slice;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::ffi::{c_char, c_int, c_void};
 
 use executor::MainCx;
-use executor::host::{self, Loading};
+use executor::host::{self, Loading, Refusal, plugin};
 use executor::qmp::{EventSink, Registry};
 
 mod arguments;
@@ -37,22 +34,6 @@ mod trace;
 use arguments::Arguments;
 use trace::Trace;
 
-/// The version of the plugin interface that this library asks for. QEMU reads it after it has loaded the
-/// library and before it calls anything.
-#[unsafe(no_mangle)]
-#[allow(non_upper_case_globals, reason = "QEMU looks for this name")]
-static qemu_plugin_version: AtomicI32 = AtomicI32::new(1);
-
-/// Releases of QEMU accept different versions, so the choice is made when the library is loaded.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static CHOOSE_VERSION: extern "C" fn() = choose_version;
-
-extern "C" fn choose_version() {
-    // Relaxed: QEMU reads it in this thread.
-    qemu_plugin_version.store(aio_sys::host::plugin_version(), Ordering::Relaxed);
-}
-
 /// What QEMU calls to install the plugin. Returns 0, or says on standard error what is wrong.
 ///
 /// # Safety
@@ -66,47 +47,20 @@ unsafe extern "C" fn qemu_plugin_install(
     argv: *const *const c_char,
 ) -> c_int {
     // SAFETY: by this function's contract.
-    let given = unsafe { strings(argc, argv) };
-    let installed = catch_unwind(|| install(&given));
-    let reason = match installed {
-        Ok(Ok(())) => return 0,
-        Ok(Err(reason)) => reason,
-        Err(_panic) => "it has a bug, see above".to_owned(),
-    };
-    eprintln!("qemu_plugin: {reason}");
-    1
+    unsafe { plugin::install(argc, argv, install) }
 }
 
-/// # Safety
-///
-/// `argv` has `argc` strings.
-unsafe fn strings(argc: c_int, argv: *const *const c_char) -> Vec<String> {
-    let count = usize::try_from(argc).unwrap_or(0);
-    if count == 0 {
-        return Vec::new();
-    }
-    // SAFETY: by this function's contract; QEMU leaves the array alone meanwhile.
-    let strings = unsafe { slice::from_raw_parts(argv, count) };
-    let string = |string: &*const c_char| {
-        // SAFETY: by this function's contract.
-        unsafe { CStr::from_ptr(*string) }.to_string_lossy().into_owned()
-    };
-    strings.iter().map(string).collect()
+fn install(given: &[String]) -> Result<(), Refusal> {
+    let arguments = Arguments::parse(given).map_err(Refusal::because)?;
+    host::attach(arguments.options(), |loading| register(loading, &arguments))?
 }
 
-fn install(given: &[String]) -> Result<(), String> {
-    let arguments = Arguments::parse(given)?;
-    host::attach(arguments.options(), |loading| register(loading, &arguments))
-        .and_then(|registered| registered)
-        .map_err(|refusal| refusal.to_string())
-}
-
-fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host::Refusal> {
+fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), Refusal> {
     if arguments.accounts {
         commands::observers::keep_accounts();
     }
     let trace = arguments.trace.as_ref().map(Trace::open).transpose();
-    let trace = trace.map_err(|error| host::Refusal::because(error.to_string()))?;
+    let trace = trace.map_err(|error| Refusal::because(error.to_string()))?;
     if let Some(trace) = &trace {
         trace.panics();
         trace.guest(loading.cx());
@@ -116,7 +70,7 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host
     let registry = extensions(loading.cx(), &nobody, arguments, trace.as_ref());
     if !arguments.qmp.is_empty() {
         let served = server::start(loading, arguments, trace.as_ref());
-        served.map_err(|error| host::Refusal::because(error.to_string()))?;
+        served.map_err(|error| Refusal::because(error.to_string()))?;
     }
     loading.register(registry, arguments.commands.as_deref())
 }

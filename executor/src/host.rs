@@ -34,6 +34,8 @@ pub mod coroutine;
 mod events;
 #[cfg(feature = "qmp")]
 mod object;
+#[cfg(feature = "plugin")]
+pub mod plugin;
 mod run_state;
 mod self_test;
 mod shutdown;
