@@ -61,16 +61,22 @@ fn clients_are_told_the_types_of_every_command_and_event() {
     assert_eq!(version["members"][1], json!({"name": "package", "type": "str"}));
 }
 
+/// The schema as a file of the documentation, and the command that writes it.
+fn is_in_the_documentation(file: &str, arguments: &str, schema: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+    let written = fs::read_to_string(path).expect("the reference is there");
+    assert_eq!(written, schema, "cargo run --example qapi_schema -- {arguments} >docs/{file}");
+}
+
 #[test]
 fn the_reference_of_the_commands_is_what_their_types_say() {
-    let schema = on_main(|_| {
+    on_main(|_| {
         let mut registry = Registry::new();
         register_extensions(&mut registry, main_probe(), &EventSink::new(), Files::default());
-        registry.schema().to_qapi()
+        let schema = registry.schema();
+        is_in_the_documentation("qmp.json", "--extensions", &schema.to_qapi());
+        is_in_the_documentation("qmp.md", "--extensions --markdown", &schema.to_markdown());
     });
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/qmp.json");
-    let reference = fs::read_to_string(path).expect("the reference is there");
-    assert_eq!(reference, schema, "cargo run --example qapi_schema -- --extensions >docs/qmp.json");
 }
 
 /// A command whose types QAPI does not like.

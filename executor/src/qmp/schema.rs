@@ -5,7 +5,7 @@
 //! gets a number behind it. The arguments of a command and the data of an event have no name, as in most of
 //! QEMU's schema.
 //!
-//! `introspect` writes it as `query-qmp-schema` does, `qapi` as the source of a schema.
+//! `introspect` writes it as `query-qmp-schema` does, `qapi` as the source of a schema, `markdown` as a page for people.
 //!
 //! Any thread; pure functions. `Shape` says what QAPI has no word for.
 
@@ -15,6 +15,7 @@ use super::shape::{Member, Shape};
 use super::writer::Json;
 
 mod introspect;
+mod markdown;
 mod qapi;
 #[cfg(test)]
 mod tests;
@@ -156,6 +157,19 @@ impl Schema {
     /// Returns the source of a schema, which QEMU's `scripts/qapi-gen.py` understands.
     pub fn to_qapi(&self) -> String {
         qapi::write(self)
+    }
+
+    /// Returns a reference for people, in Markdown.
+    ///
+    /// ```
+    /// let mut registry = executor::qmp::Registry::new();
+    /// registry.add_query_commands();
+    /// let page = registry.schema().to_markdown();
+    /// assert!(page.contains("## `query-commands`"));
+    /// assert!(page.contains("Returns a list of [`CommandInfo`](#commandinfo)."));
+    /// ```
+    pub fn to_markdown(&self) -> String {
+        markdown::write(self)
     }
 
     fn object(&mut self, shape: &Shape) -> Object {
