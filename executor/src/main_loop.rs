@@ -88,7 +88,10 @@ fn claim_main_loop() -> io::Result<()> {
         Some(owner) => *owner,
         None => initialise(me)?,
     };
-    assert!(owner == me, "the main loop belongs to the thread that called `run_main` first");
+    assert!(
+        owner == me,
+        "the main loop belongs to the thread that called `run_main` or `MainLoop::new` first"
+    );
     Ok(())
 }
 

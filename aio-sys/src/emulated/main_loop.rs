@@ -192,6 +192,7 @@ impl Contexts {
     }
 
     /// The same, if the monitor that watches both has answered already.
+    #[inline]
     fn collect_more(&self, iohandler_ready: Ready) -> [Ready; 2] {
         let mut main_ready = Ready::default();
         if iohandler_ready.nested {
@@ -202,6 +203,7 @@ impl Contexts {
     }
 
     /// Runs what is due after a sleep, which found `ready` in the main and in the iohandler context.
+    #[inline]
     pub(super) fn dispatch(&self, ready: [Ready; 2]) {
         let [main_ready, iohandler_ready] = ready;
         poll::dispatch(self.main, main_ready);
