@@ -18,7 +18,8 @@ use executor::time::{Elapsed, Interval, Sleep};
 use executor::{
     Bql, BqlCell, BqlRef, BqlRefCell, BqlRefMut, Budget, Context, InCoroutine, IoContext, IoCx,
     IoThread, IoThreadInfo, JoinError, JoinHandle, LocalExecutor, LocalSpawner, MainCx, MainHandle,
-    NoCoroutine, OobContext, Probe, Remote, RemoteSpawner, Stats, TaskInfo, TaskLabel, TaskPanic,
+    MainLoop, NoCoroutine, OobContext, Probe, Remote, RemoteSpawner, Stats, TaskInfo, TaskLabel,
+    TaskPanic,
 };
 
 /// `holds!(Type: Trait)` and `holds!(Type: !Trait)`, decided when this file is compiled.
@@ -94,6 +95,7 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
 
         // What lives on the home thread.
         LocalExecutor:                      no  no  yes;
+        MainLoop:                           no  no  yes;
         LocalSpawner:                       no  no  yes;
         JoinHandle<u32>:                    no  no  yes;
         JoinHandle<Local>:                  no  no  yes;
@@ -121,17 +123,6 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
         Budget:                             yes yes yes;
         Clock:                              yes yes yes;
 
-        // Cells under the lock: shared by threads that take turns, so the contents must be `Send`.
-        BqlCell<u32>:                       yes yes yes;
-        BqlCell<SendOnly>:                  yes yes yes;
-        BqlCell<Local>:                     no  no  yes;
-        BqlRefCell<u32>:                    yes yes yes;
-        BqlRefCell<SendOnly>:               yes yes yes;
-        BqlRefCell<Local>:                  no  no  yes;
-        BqlRef<'static, u32>:               no  no  yes;
-        BqlRefMut<'static, u32>:            no  no  yes;
-        BorrowError:                        yes yes yes;
-
         // Time: made anywhere, dropped anywhere.
         Sleep:                              yes yes yes;
         Interval:                           yes yes yes;
@@ -152,6 +143,23 @@ fn every_public_type_has_the_auto_traits_that_its_place_allows() {
         File:                               yes yes yes;
         Blocking<u32>:                      yes yes yes;
         BlockingError:                      yes yes yes;
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn cells_under_the_lock_are_shared_and_their_borrows_stay() {
+    table! {
+        // Cells under the lock: shared by threads that take turns, so the contents must be `Send`.
+        BqlCell<u32>:                       yes yes yes;
+        BqlCell<SendOnly>:                  yes yes yes;
+        BqlCell<Local>:                     no  no  yes;
+        BqlRefCell<u32>:                    yes yes yes;
+        BqlRefCell<SendOnly>:               yes yes yes;
+        BqlRefCell<Local>:                  no  no  yes;
+        BqlRef<'static, u32>:               no  no  yes;
+        BqlRefMut<'static, u32>:            no  no  yes;
+        BorrowError:                        yes yes yes;
     }
 }
 

@@ -23,10 +23,12 @@ use executor::blocking::blocking;
 use executor::clock::Clock;
 use executor::qmp::{Registry, Server, SessionOptions, Version, VersionNumber};
 use executor::time::{interval_on, sleep, sleep_on};
-use executor::{IoCx, IoThread, LocalExecutor, MainCx, NoCoroutine, block_on, net, run_main};
+use executor::{
+    IoCx, IoThread, LocalExecutor, MainCx, MainLoop, NoCoroutine, block_on, net, run_main,
+};
 use futures_util::future::{Either, select};
 use futures_util::io::{AsyncReadExt, AsyncWriteExt};
-use inject::{EPOLL_CREATE, EPOLL_CTL, EVENTFD, MMAP, SOCKET, THREAD, failing, leap};
+use inject::{EPOLL_CREATE, EPOLL_CTL, EVENTFD, MMAP, SOCKET, THREAD, TIMERFD, failing, leap};
 use process::{aborts, in_own_process};
 use usage::cpu_time;
 
@@ -207,6 +209,28 @@ fn a_main_loop_that_cannot_be_made_is_a_panic_with_the_reason() {
         assert!(text.contains("the main loop cannot be initialised: "), "{text}");
         assert!(text.contains("Too many open files"), "{text}");
         run_main(|_| ());
+    });
+}
+
+#[test]
+fn a_main_loop_below_another_loop_that_gets_no_fd_says_so_and_can_be_made_later() {
+    let name = "a_main_loop_below_another_loop_that_gets_no_fd_says_so_and_can_be_made_later";
+    in_own_process(name, || {
+        let refused = |function, errno| {
+            let (made, failed) = failing(function, 0, 1, errno, || MainLoop::new().map(drop));
+            assert!(failed);
+            made.expect_err("there are no fds").to_string()
+        };
+        let (full, no_memory) = ("Too many open files", "Cannot allocate memory");
+        // The first one is the main loop's, the alarm comes last.
+        assert!(refused(EVENTFD, libc::EMFILE).contains(full));
+        run_main(|_| ());
+        let fds = open_fds();
+        assert!(refused(TIMERFD, libc::EMFILE).contains(full));
+        assert!(refused(EPOLL_CTL, libc::ENOMEM).contains(no_memory));
+        assert_eq!(open_fds(), fds);
+        let mut main = MainLoop::new().expect("there are fds");
+        main.enter(|nc| block_on(nc, async |_: &MainCx| sleep(Duration::from_millis(1)).await));
     });
 }
 

@@ -20,7 +20,7 @@
 //! Not here: icount and replay, the thread pool, RCU.
 //!
 //! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
-//! `main_loop`, `iothread`, `wait`, `coroutine`.
+//! `main_loop` ← `embedding`; `iothread`, `wait`, `coroutine`.
 
 mod bottom_half;
 mod bql;
@@ -31,6 +31,7 @@ mod context;
 mod coroutine;
 mod current;
 mod doorbell;
+mod embedding;
 mod error;
 mod event_notifier;
 mod fd;
@@ -78,6 +79,9 @@ pub use coroutine::{
 pub use current::{
     forget_current_aio_context, qemu_get_current_aio_context, qemu_in_iothread,
     qemu_set_current_aio_context,
+};
+pub use embedding::{
+    main_loop_dispatch, main_loop_embed, main_loop_is_rung, main_loop_prepare, main_loop_unembed,
 };
 pub use error::{error_free, error_get_pretty, g_free};
 pub use event_notifier::{

@@ -57,7 +57,8 @@
 //! # Without QEMU
 //!
 //! By default the event loop is an emulation of QEMU's on epoll, so programs and tests just run. A thread
-//! that is no main loop can have a [`LocalExecutor`] of its own.
+//! that is no main loop can have a [`LocalExecutor`] of its own. A program that has an event loop of its own (`GLib`,
+//! `event-manager`, `poll()`) keeps it, and drives a [`MainLoop`] from there.
 //!
 //! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
 //! way in, and `host::block` reads its disks.
@@ -115,7 +116,7 @@ pub use in_coroutine::InCoroutine;
 pub use io_context::{IoContext, reschedule_to};
 pub use label::label;
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
-pub use main_loop::{MainHandle, block_on, run_main};
+pub use main_loop::{MainHandle, MainLoop, block_on, run_main};
 pub use migrate::{Migratable, OnMain, Reschedule};
 pub use probe::{Probe, TaskInfo};
 pub use remote::Remote;

@@ -1,10 +1,15 @@
 //! The main loop: its executor, the right to block it, and the way to it from other threads.
 
+mod embedded;
+
+pub use embedded::MainLoop;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::panic::Location;
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::aio::context::Context;
 use crate::aio::main_loop;
@@ -29,15 +34,15 @@ struct Executors {
 
 thread_local! {
     static EXECUTORS: RefCell<Executors> = RefCell::default();
-    /// Whether a `run_main` is on the stack, also while it has released the lock.
-    static RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// Who runs the main loop, also while the lock is released.
+    static RUNNER: Cell<Option<&'static str>> = const { Cell::new(None) };
     /// Event loops on the stack.
     static DISPATCHING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Runs a program on the main loop: initialises it, takes the Big QEMU Lock and lends `program` the right to
 /// run event loops. For standalone programs and tests; inside QEMU, the main loop is QEMU's, and
-/// `host::attach` is the way in.
+/// `host::attach` is the way in. A program that has an event loop already keeps it, with a [`MainLoop`].
 ///
 /// When `program` returns, the main loop's tasks are cancelled and their futures dropped. May be called
 /// again, by the same thread.
@@ -47,21 +52,29 @@ thread_local! {
 /// Inside a task or another `run_main`; inside QEMU; and if the main loop cannot be initialised.
 #[track_caller]
 pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
-    if cfg!(feature = "host") {
-        panic!("`run_main` inside QEMU, whose main loop is QEMU's own: use `host::attach`");
+    const WHO: &str = "`run_main`";
+    assert_may_run(WHO);
+    if let Err(error) = claim_main_loop() {
+        panic!("the main loop cannot be initialised: {error}");
     }
-    assert!(!current::in_poll(), "`run_main` inside {}", current::describe_task());
-    assert!(!RUNNING.get(), "`run_main` runs already");
-    assert!(EXECUTORS.try_with(|_| ()).is_ok(), "`run_main` while its thread ends");
-    assert!(
-        !bql::is_locked(),
-        "`run_main` takes the Big QEMU Lock, which this thread holds already"
-    );
-    claim_main_loop();
-    let _running = Running::begin();
-    clock::resume_virtual(&Bql::new());
+    let _lock = bql::Held::new();
+    let _running = Running::begin(WHO);
     // SAFETY: no capability exists on this thread, which just took the lock and is in no callback.
     unsafe { NoCoroutine::assume(program) }
+}
+
+/// Panics unless `who` may start to run the main loop, as far as that can be said without it.
+#[track_caller]
+fn assert_may_run(who: &str) {
+    if cfg!(feature = "host") {
+        panic!("{who} inside QEMU, whose main loop is QEMU's own: use `host::attach`");
+    }
+    assert!(!current::in_poll(), "{who} inside {}", current::describe_task());
+    if let Some(runner) = RUNNER.get() {
+        panic!("{runner} runs already");
+    }
+    assert!(EXECUTORS.try_with(|_| ()).is_ok(), "{who} while its thread ends");
+    assert!(!bql::is_locked(), "{who} takes the Big QEMU Lock, which this thread holds already");
 }
 
 /// The thread of the main loop, by its number.
@@ -69,16 +82,28 @@ static OWNER: OnceLock<u32> = OnceLock::new();
 
 /// Initialises the main loop, which then belongs to this thread for good.
 #[track_caller]
-fn claim_main_loop() {
+fn claim_main_loop() -> io::Result<()> {
     let me = thread_id::get_or_assign();
-    let owner = *OWNER.get_or_init(|| {
-        if let Err(error) = main_loop::init() {
-            panic!("the main loop cannot be initialised: {error}");
-        }
+    let owner = match OWNER.get() {
+        Some(owner) => *owner,
+        None => initialise(me)?,
+    };
+    assert!(
+        owner == me,
+        "the main loop belongs to the thread that called `run_main` or `MainLoop::new` first"
+    );
+    Ok(())
+}
+
+/// Gives the main loop to thread `me`, unless another one was faster. Returns whose it is.
+fn initialise(me: u32) -> io::Result<u32> {
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if OWNER.get().is_none() {
+        main_loop::init()?;
         aio_sys::emulated::set_bql_borrow_reporter(bql::borrows::describe_all);
-        me
-    });
-    assert!(owner == me, "the main loop belongs to the thread that called `run_main` first");
+    }
+    Ok(*OWNER.get_or_init(|| me))
 }
 
 /// Makes QEMU's main loop ours, too: attaches the executor, to the main context if `nested`. Returns whether
@@ -110,25 +135,27 @@ pub(crate) fn shut_down() -> Vec<crate::task::TaskLabel> {
     core.shutdown()
 }
 
-/// Holds the lock, and the executors while they live.
+/// The executors of the main loop, while somebody runs it. Made and dropped with the lock held.
 struct Running {
-    _lock: bql::Held,
+    _private: (),
 }
 
 impl Running {
-    fn begin() -> Running {
-        RUNNING.set(true);
-        Running { _lock: bql::Held::new() }
+    fn begin(runner: &'static str) -> Running {
+        RUNNER.set(Some(runner));
+        clock::resume_virtual(&Bql::new());
+        Running { _private: () }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let executors = EXECUTORS.take();
+        // While the thread ends they may be gone already, and their tasks with them.
+        let executors = EXECUTORS.try_with(RefCell::take).unwrap_or_default();
         drop(executors.main);
         drop(executors.nested);
         drop_on_main::drop_waiting();
-        RUNNING.set(false);
+        RUNNER.set(None);
     }
 }
 

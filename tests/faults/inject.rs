@@ -18,6 +18,7 @@ pub(crate) const EPOLL_CTL: u32 = 4;
 pub(crate) const MMAP: u32 = 8;
 pub(crate) const THREAD: u32 = 16;
 pub(crate) const SOCKET: u32 = 32;
+pub(crate) const TIMERFD: u32 = 64;
 
 /// Which call fails, and how.
 #[derive(Clone, Copy)]
@@ -81,6 +82,11 @@ extern "C" fn eventfd(initial: c_uint, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn epoll_create1(flags: c_int) -> c_int {
     call(EPOLL_CREATE, libc::SYS_epoll_create1, [flags.into(), 0, 0, 0, 0, 0]) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
+    call(TIMERFD, libc::SYS_timerfd_create, [clock.into(), flags.into(), 0, 0, 0, 0]) as c_int
 }
 
 #[unsafe(no_mangle)]

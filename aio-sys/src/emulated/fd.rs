@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::context::Context;
-use super::os::{Epoll, Events, events};
+use super::os::{Alarm, Epoll, Events, events};
 use super::simulation;
 use crate::types::{AioContext, AioPollFn, EventNotifier, EventNotifierHandler, IOHandler};
 
@@ -210,7 +210,6 @@ impl FdMonitor {
     }
 
     /// The descriptor that is readable while [`wait`](Self::wait) has something to report.
-    #[cfg(feature = "glib")]
     pub(super) fn as_raw_fd(&self) -> RawFd {
         self.epoll.as_raw_fd()
     }
@@ -218,6 +217,11 @@ impl FdMonitor {
     /// Makes [`wait`](Self::wait) wait for `other` too, and say so in [`Ready::nested`].
     pub(super) fn watch_nested(&self, other: &Self) -> io::Result<()> {
         self.epoll.watch(other.epoll.as_raw_fd(), events::IN, NESTED)
+    }
+
+    /// Lets an alarm that goes off count as a ring.
+    pub(super) fn watch_alarm(&self, alarm: &Alarm) -> io::Result<()> {
+        self.epoll.watch(alarm.as_raw_fd(), events::IN | events::EDGE, DOORBELL)
     }
 
     /// Whether no pass may busy-poll, since there is a handler that only the kernel can ask.

@@ -8,6 +8,8 @@
 //! the BQL. The turn releases it around its sleep, and only there. Whoever else holds the BQL meanwhile
 //! may run the main context in a nested loop.
 //!
+//! Another loop may sleep instead, see `embedding`.
+//!
 //! Relies on `poll` for what a context does before and after the sleep. The epoll instance of the
 //! iohandler context watches that of the main context, so one system call waits for both; a nested
 //! loop on the main context does not see the other.
@@ -145,6 +147,71 @@ pub extern "C" fn qemu_notify_event() {
     }
 }
 
+/// The two contexts, in the hands of the thread that may run both.
+pub(super) struct Contexts {
+    main: &'static Context,
+    pub(super) iohandler: &'static Context,
+}
+
+impl Contexts {
+    /// # Panics
+    ///
+    /// Unless the thread called `qemu_init_main_loop` and holds the BQL.
+    pub(super) fn lend_to(caller: &str) -> Self {
+        assert!(
+            THREAD.load(Ordering::Relaxed) == thread_token(),
+            "{caller} must be called by the thread that called qemu_init_main_loop"
+        );
+        assert!(bql_locked(), "{caller}: the thread does not hold the BQL");
+        // SAFETY: the two contexts live for ever.
+        let main = unsafe { Context::from_raw(qemu_get_aio_context()) };
+        // SAFETY: as above.
+        let iohandler = unsafe { Context::from_raw(iohandler_get_aio_context()) };
+        Self { main, iohandler }
+    }
+
+    /// Announces a sleep, and says how long it may last (-1: for ever).
+    pub(super) fn prepare(&self) -> i64 {
+        [poll::prepare(self.main), poll::prepare(self.iohandler), timers().deadline_ns()]
+            .into_iter()
+            .fold(-1, soonest)
+    }
+
+    /// Takes an announcement back.
+    pub(super) fn stay_awake(&self) {
+        self.main.doorbell.end_main_loop_sleep();
+        self.iohandler.doorbell.end_main_loop_sleep();
+    }
+
+    /// Asks the kernel about the descriptors of both, without waiting.
+    pub(super) fn collect(&self) -> [Ready; 2] {
+        let mut iohandler_ready = Ready::default();
+        // Interrupted or not: whatever is ready now is ready in the next turn too.
+        let _ = self.iohandler.monitor.wait(0, &mut iohandler_ready);
+        self.collect_more(iohandler_ready)
+    }
+
+    /// The same, if the monitor that watches both has answered already.
+    #[inline]
+    fn collect_more(&self, iohandler_ready: Ready) -> [Ready; 2] {
+        let mut main_ready = Ready::default();
+        if iohandler_ready.nested {
+            // As in `collect`.
+            let _ = self.main.monitor.wait(0, &mut main_ready);
+        }
+        [main_ready, iohandler_ready]
+    }
+
+    /// Runs what is due after a sleep, which found `ready` in the main and in the iohandler context.
+    #[inline]
+    pub(super) fn dispatch(&self, ready: [Ready; 2]) {
+        let [main_ready, iohandler_ready] = ready;
+        poll::dispatch(self.main, main_ready);
+        poll::dispatch(self.iohandler, iohandler_ready);
+        timers().run();
+    }
+}
+
 /// Runs one turn of the main loop: sleeps, unless `nonblocking`, until something is due, then runs
 /// both contexts once and the main loop's own timers.
 ///
@@ -156,29 +223,13 @@ pub extern "C" fn qemu_notify_event() {
 ///
 /// Nothing that the BQL protects is borrowed.
 pub unsafe extern "C" fn main_loop_wait(nonblocking: c_int) {
-    assert!(
-        THREAD.load(Ordering::Relaxed) == thread_token(),
-        "main_loop_wait must be called by the thread that called qemu_init_main_loop"
-    );
-    assert!(bql_locked(), "main_loop_wait: the thread does not hold the BQL");
-    // SAFETY: the two contexts live for ever.
-    let main = unsafe { Context::from_raw(qemu_get_aio_context()) };
-    // SAFETY: as above.
-    let iohandler = unsafe { Context::from_raw(iohandler_get_aio_context()) };
-    let timeout_ns = [poll::prepare(main), poll::prepare(iohandler), timers().deadline_ns()]
-        .into_iter()
-        .fold(if nonblocking == 0 { -1 } else { 0 }, soonest);
+    let contexts = Contexts::lend_to("main_loop_wait");
+    let timeout_ns = contexts.prepare();
+    let timeout_ns = if nonblocking == 0 { timeout_ns } else { 0 };
     let mut iohandler_ready = Ready::default();
     // SAFETY: the caller's promise.
-    unsafe { sleep_without_bql([main, iohandler], timeout_ns, &mut iohandler_ready) };
-    let mut main_ready = Ready::default();
-    if iohandler_ready.nested {
-        // Interrupted or not: whatever is ready now is ready in the next turn too.
-        let _ = main.monitor.wait(0, &mut main_ready);
-    }
-    poll::dispatch(main, main_ready);
-    poll::dispatch(iohandler, iohandler_ready);
-    timers().run();
+    unsafe { sleep_without_bql(&contexts, timeout_ns, &mut iohandler_ready) };
+    contexts.dispatch(contexts.collect_more(iohandler_ready));
 }
 
 /// Waits for the descriptors of both contexts; the monitor of the iohandler context watches both.
@@ -186,13 +237,14 @@ pub unsafe extern "C" fn main_loop_wait(nonblocking: c_int) {
 /// # Safety
 ///
 /// The BQL may be released.
-unsafe fn sleep_without_bql(contexts: [&Context; 2], timeout_ns: i64, ready: &mut Ready) {
+unsafe fn sleep_without_bql(contexts: &Contexts, timeout_ns: i64, ready: &mut Ready) {
     // SAFETY: the caller's promise.
     unsafe { bql_unlock() };
     simulation::preempt();
-    if timeout_ns != 0 || contexts.iter().any(|context| context.monitor.has_handlers()) {
+    let Contexts { main, iohandler } = contexts;
+    if timeout_ns != 0 || main.monitor.has_handlers() || iohandler.monitor.has_handlers() {
         // An interrupted sleep is over: the caller loops.
-        let _ = contexts[1].monitor.wait(timeout_ns, ready);
+        let _ = iohandler.monitor.wait(timeout_ns, ready);
     }
     // SAFETY: the file name is a NUL-terminated string.
     unsafe { bql_lock_impl(c"main_loop.rs".as_ptr(), line!() as c_int) };

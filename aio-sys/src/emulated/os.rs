@@ -1,7 +1,7 @@
 //! Every system call of the emulation.
 //!
-//! Owns the epoll instance, the eventfd behind a context's doorbell and the raw descriptor of an
-//! `EventNotifier`; reads clocks. Times are `i64` nanoseconds, and as in QEMU -1 means for ever.
+//! Owns the epoll instance, the eventfd behind a context's doorbell, the timerfd of a main loop that
+//! somebody else puts to sleep and the raw descriptor of an `EventNotifier`; reads clocks. Times are `i64` nanoseconds, and as in QEMU -1 means for ever.
 //!
 //! Threads: any; the kernel serialises.
 //!
@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
 
 use super::simulation;
@@ -191,6 +192,28 @@ impl WakeFd {
     pub(super) fn write(&self) {
         // The only error of an open, non-blocking eventfd is EAGAIN: it is readable already.
         let _ = self.0.write(1);
+    }
+
+    pub(super) fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// A timerfd: ends the sleep of whoever watches it at a time.
+pub(super) struct Alarm(TimerFd);
+
+impl Alarm {
+    pub(super) fn new() -> io::Result<Self> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        Ok(Self(TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags)?))
+    }
+
+    /// Lets it go off in `timeout_ns` (-1: never), and not at the time that was set before.
+    pub(super) fn set(&self, timeout_ns: i64) {
+        // An expiry of 0 means never to the kernel.
+        let expiry = TimeSpec::nanoseconds(if timeout_ns < 0 { 0 } else { timeout_ns.max(1) });
+        let expiry = Expiration::OneShot(expiry);
+        self.0.set(expiry, TimerSetTimeFlags::empty()).expect("an open timerfd can be set");
     }
 
     pub(super) fn as_raw_fd(&self) -> RawFd {

@@ -1,7 +1,11 @@
 //! The main loop itself, for standalone programs.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::ptr;
+use std::time::Duration;
+
+use aio_sys::emulated;
 
 use super::context::take_error;
 
@@ -23,4 +27,32 @@ pub(crate) fn init() -> io::Result<()> {
 pub(crate) fn wait() {
     // SAFETY: the callers have the right to run the loop, and the lock.
     unsafe { aio_sys::main_loop_wait(0) }
+}
+
+/// Gets the main loop ready for a loop that is not ours, and returns what that has to watch. Main loop's thread, lock
+/// held; the emulation only.
+pub(crate) fn embed() -> io::Result<BorrowedFd<'static>> {
+    emulated::main_loop_embed()
+}
+
+/// The first half of [`wait`], up to the sleep: announces it, and says how long nothing will be due. Main loop's
+/// thread, lock held.
+pub(crate) fn prepare() -> Option<Duration> {
+    u64::try_from(emulated::main_loop_prepare()).ok().map(Duration::from_nanos)
+}
+
+/// Whether somebody has rung since [`prepare`]. Any thread.
+pub(crate) fn is_rung() -> bool {
+    emulated::main_loop_is_rung()
+}
+
+/// The second half of [`wait`], after the sleep. Main loop's thread, lock held.
+pub(crate) fn dispatch() {
+    // SAFETY: the callers have the right to run the loop, and the lock.
+    unsafe { emulated::main_loop_dispatch() }
+}
+
+/// Takes [`prepare`] back. Main loop's thread, lock held.
+pub(crate) fn unembed() {
+    emulated::main_loop_unembed();
 }
