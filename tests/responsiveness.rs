@@ -124,7 +124,7 @@ fn blocking_commands_hold_guest_and_monitor_up_and_the_async_one_does_not() {
 
 /// What somebody felt of a command, in parts of the time that it took.
 fn part(way: &Value, who: &str, what: &str) -> f64 {
-    let micros = way["latencies"][who][what].as_f64().expect("it is a number");
+    let micros = way["latencies_us"][who][what].as_f64().expect("it is a number");
     micros / 1e6 / way["seconds"].as_f64().expect("it is a number")
 }
 
@@ -134,15 +134,15 @@ fn check(report: &Value) {
     for who in ["monitor", "server", "guest_disk", "guest_timer"] {
         for blocking in [c, naive] {
             // All that was due while it ran had to wait for its end.
-            assert!(part(blocking, who, "max") > 0.5, "{who}: {}", blocking["latencies"]);
-            assert!(part(blocking, who, "median") > 0.25, "{who}: {}", blocking["latencies"]);
+            assert!(part(blocking, who, "max") > 0.5, "{who}: {}", blocking["latencies_us"]);
+            assert!(part(blocking, who, "median") > 0.25, "{who}: {}", blocking["latencies_us"]);
         }
-        assert!(part(ours, who, "median") < 0.1, "{who}: {}", ours["latencies"]);
-        let timeline = ours["rounds"][0]["timeline"][who].as_array().expect("it is a list");
+        assert!(part(ours, who, "median") < 0.1, "{who}: {}", ours["latencies_us"]);
+        let timeline = ours["rounds"][0]["timeline_ms_us"][who].as_array().expect("it is a list");
         assert!(timeline.len() > 20, "{who} has felt too little: {timeline:?}");
     }
     // The guest's worst depends on what else the host does.
-    assert!(part(ours, "monitor", "max") < 0.5, "{}", ours["latencies"]);
+    assert!(part(ours, "monitor", "max") < 0.5, "{}", ours["latencies_us"]);
 }
 
 #[test]

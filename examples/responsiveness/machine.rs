@@ -110,21 +110,21 @@ impl Machine {
             match UnixStream::connect(&path) {
                 Ok(stream) => return Ok(stream),
                 Err(error) if started.elapsed() > PATIENCE => return Err(about(&path)(error)),
-                Err(_) if self.has_ended() => return Err(self.failure("QEMU has ended")),
+                Err(_) if self.has_ended() => return Err(io::Error::other("QEMU has ended")),
                 Err(_) => thread::sleep(Duration::from_millis(10)),
             }
         }
     }
 
-    /// An error with what QEMU and the guest's kernel have said.
-    pub(crate) fn failure(&self, what: &str) -> io::Error {
+    /// Adds to an error what QEMU and the guest's kernel have said.
+    pub(crate) fn explain(&self, error: &io::Error) -> io::Error {
         let said = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         let lines = |text: &str| text.lines().take(20).collect::<Vec<_>>().join("\n");
         let (errors, console) = (lines(&said("errors")), lines(&said("console")));
-        io::Error::other(format!("{what}\n{errors}\n{console}").trim_end().to_owned())
+        io::Error::other(format!("{error}\n{errors}\n{console}").trim_end().to_owned())
     }
 
-    fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let Some(child) = &self.child else { return true };
         // A child that has ended is a zombie until it is waited for.
         let status = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
@@ -137,7 +137,8 @@ impl Machine {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let status = child.wait()?;
         remains().process = None;
-        if status.success() { Ok(()) } else { Err(self.failure(&format!("QEMU: {status}"))) }
+        let failed = || self.explain(&io::Error::other(format!("QEMU: {status}")));
+        if status.success() { Ok(()) } else { Err(failed()) }
     }
 }
 

@@ -96,6 +96,10 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> io::Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        let why = "the guest is an x86-64 machine, and its program is compiled on one";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
     // Before there is any other thread, since threads inherit which signals are blocked.
     machine::clean_up_when_interrupted()?;
     let kernel = find_kernel(options)?;
@@ -106,13 +110,11 @@ fn measure(options: &Options) -> io::Result<()> {
     initrd::write(&initrd, &programs::build_guest(machine.folder())?, &kernel)?;
 
     say("booting the guest");
-    machine.start(&Parts {
-        qemu: &options.qemu,
-        plugin: &plugin,
-        image: &kernel.image,
-        initrd: &initrd,
-    })?;
-    let rounds = rounds::measure(&machine, options.rounds, options.seconds)?;
+    let parts =
+        Parts { qemu: &options.qemu, plugin: &plugin, image: &kernel.image, initrd: &initrd };
+    let started = machine.start(&parts);
+    let rounds = started.and_then(|()| rounds::measure(&machine, options.rounds, options.seconds));
+    let rounds = rounds.map_err(|error| machine.explain(&error))?;
     machine.end()?;
     publish(options, &report::Report::of(rounds, &kernel))
 }

@@ -98,10 +98,10 @@ impl Report {
             json!({
                 "way": summary.way,
                 "command": summary.way.command(),
-                "bytes-per-second": summary.speed.round(),
+                "bytes_per_second": summary.speed.round(),
                 "seconds": summary.seconds,
                 "work": summary.work,
-                "latencies": latencies(&summary.figures),
+                "latencies_us": latencies(&summary.figures),
                 "rounds": rounds.map(details).collect::<Vec<_>>(),
             })
         };
@@ -109,8 +109,8 @@ impl Report {
             "host": self.host,
             "qemu": self.qemu,
             "guest": self.guest,
-            "period-ms": PERIOD.as_millis() as u64,
-            "at-rest": latencies(&self.at_rest),
+            "period_ms": PERIOD.as_millis() as u64,
+            "at_rest_us": latencies(&self.at_rest),
             "ways": self.ways.iter().map(way).collect::<Vec<_>>(),
         });
         fs::write(path, format!("{report}\n")).map_err(about(path))
@@ -158,8 +158,8 @@ fn details(round: &Round) -> Value {
         "bytes": round.bytes,
         "seconds": round.took,
         "work": figures.work / round.at_rest().work,
-        "latencies": latencies(&figures),
-        "timeline": serde_json::Map::from_iter(timelines),
+        "latencies_us": latencies(&figures),
+        "timeline_ms_us": serde_json::Map::from_iter(timelines),
     })
 }
 

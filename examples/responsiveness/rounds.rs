@@ -99,8 +99,8 @@ fn one_round(machine: &Machine, felt: &Felt, jobs: &mut Jobs, way: Way) -> io::R
 fn wait_for_everybody(machine: &Machine, felt: &Felt) -> io::Result<()> {
     let (now, started) = (felt.now(), Instant::now());
     while felt.everybody_has() < now {
-        if started.elapsed() > PATIENCE {
-            return Err(machine.failure("the guest, or a monitor, says nothing"));
+        if started.elapsed() > PATIENCE || machine.has_ended() {
+            return Err(io::Error::other("the guest, or a monitor, says nothing"));
         }
         thread::sleep(Duration::from_millis(20));
     }
