@@ -13,7 +13,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use disks::{CHECKSUM, COMPARE, Images, LENGTH, digest_of, node, quit};
-use qemu::{error, with_each_qemu};
+use qemu::{Qemu, error, with_each_qemu};
 use serde_json::json;
 
 #[test]
@@ -35,6 +35,29 @@ fn a_checksum_is_that_of_the_image_whatever_its_format_is_and_wherever_it_is_com
             assert_eq!(monitor.ok(CHECKSUM, &other)["digest"], sha512);
         }
         quit(qemu);
+    });
+}
+
+#[test]
+fn the_naive_command_is_there_on_request_and_comes_to_the_same() {
+    const NAIVE: &str = "x-blocking-blockdev-checksum";
+    let images = Images::new();
+    let drive = format!("if=none,id=drive,format=raw,readonly=on,file={}", images.path("raw"));
+    let device = |name: &str| json!({ "device": name });
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",naive=on", &["-drive", &drive]);
+        for mut monitor in [qemu.first(), qemu.ours()] {
+            let checksum = monitor.ok(NAIVE, &device("drive"));
+            assert_eq!(checksum["digest"], images.digest);
+            assert_eq!(checksum["bytes"], LENGTH);
+            let refused = monitor.ask(NAIVE, &device("none"));
+            assert_eq!(refused, error("Cannot find device='none' nor node-name=''"));
+        }
+        quit(qemu);
+        let without = images.start(program, &[]);
+        let refused = without.ours().ask(NAIVE, &device("disk"));
+        assert_eq!(refused["error"]["class"], "CommandNotFound");
+        quit(without);
     });
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Arguments {
     nested: bool,
     /// Whether to register the commands of `selftest.rs`, too.
     pub(crate) selftest: bool,
+    /// Whether to register a command that blocks, too.
+    pub(crate) naive: bool,
     /// Whether to keep accounts of tasks from the start.
     pub(crate) accounts: bool,
     /// Where to write a line per event.
@@ -28,7 +30,7 @@ pub(crate) struct Arguments {
 }
 
 /// The arguments there are, for people.
-const KNOWN: &str = "accounts=on|off, commands=NAME[:NAME...], nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
+const KNOWN: &str = "accounts=on|off, commands=NAME[:NAME...], naive=on|off, nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
 
 impl Arguments {
     /// Parses `key=value` strings. The error is a sentence.
@@ -39,6 +41,7 @@ impl Arguments {
             match key {
                 "accounts" => arguments.accounts = switch(key, value)?,
                 "commands" => arguments.commands = Some(list(value)),
+                "naive" => arguments.naive = switch(key, value)?,
                 "nested" => arguments.nested = switch(key, value)?,
                 "qmp" => arguments.qmp.push(address(value)?),
                 "trace" => arguments.trace = target(value),

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `block/checksum.rs` | `x-blockdev-checksum` | reads of the block layer as futures, and an iothread that hashes |
 //! | `block/compare.rs` | `x-blockdev-compare` | two disks at once |
+//! | `block/naive.rs` | `x-blocking-blockdev-checksum` | what happens when a command blocks; only with `naive=on` |
 //!
 //! This file is what they share: opening a [`Disk`] and letting it go. How it is read is in
 //! `block/reader.rs`.
@@ -26,6 +27,7 @@ use super::commands::checksum::not_finished;
 
 mod checksum;
 mod compare;
+pub(super) mod naive;
 mod reader;
 
 pub(super) fn register(registry: &mut Registry, events: &EventSink) {

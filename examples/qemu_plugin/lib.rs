@@ -90,6 +90,9 @@ fn extensions(
     let files = commands::files::Files::default();
     commands::register_extensions(&mut registry, cx.probe(), events, files);
     block::register(&mut registry, events);
+    if arguments.naive {
+        block::naive::register(&mut registry);
+    }
     if let Some(trace) = trace.cloned() {
         registry.observe(move |event| trace.command(event));
     }

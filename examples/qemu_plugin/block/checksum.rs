@@ -73,14 +73,14 @@ struct ChecksumArgs {
 }
 
 #[derive(Deserialize, Serialize)]
-struct Checksum {
+pub(super) struct Checksum {
     /// In hexadecimal.
-    digest: String,
-    algorithm: Algorithm,
+    pub(super) digest: String,
+    pub(super) algorithm: Algorithm,
     /// How many were hashed.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// In bytes per second.
-    throughput: u64,
+    pub(super) throughput: u64,
 }
 
 async fn blockdev_checksum(
