@@ -14,6 +14,34 @@ use crate::remote::{Remote, parcel};
 /// Spawns on an executor from any thread.
 ///
 /// When the executor is gone, what it is given is dropped, and its [`Remote`] says "cancelled".
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use std::thread;
+///
+/// use executor::LocalExecutor;
+///
+/// let executor = LocalExecutor::new()?;
+/// let remote = executor.remote();
+/// let client = thread::spawn(move || {
+///     let sum = remote.spawn(async { 1 + 2 }); // `Send`, and moved over;
+///     let text = remote.spawn_with(|| async {
+///         Rc::new("made there").to_string() // made there, so it need not be.
+///     });
+///     (sum, text)
+/// });
+/// let (sum, text) = client.join().expect("it does not panic");
+/// assert_eq!(executor.run(sum).expect("it does not panic"), 3);
+/// assert_eq!(executor.run(text).expect("it does not panic"), "made there");
+///
+/// let remote = executor.remote();
+/// drop(executor);
+/// let refused = LocalExecutor::new()?.run(remote.spawn(async {}));
+/// assert!(refused.unwrap_err().is_cancelled());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RemoteSpawner {
     home: Arc<Home>,
