@@ -81,6 +81,30 @@ impl Probe {
     }
 
     /// The live tasks, in the order of their ids.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::thread;
+    ///
+    /// use executor::LocalExecutor;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let (unblock, blocked) = channel();
+    /// let stuck = executor.spawn_named("stuck", async move { blocked.recv() }); // Blocks the thread.
+    /// let probe = executor.probe();
+    /// let operator = thread::spawn(move || {
+    ///     let tasks = probe.tasks(); // Waits for nobody.
+    ///     unblock.send(()).expect("it waits for this");
+    ///     tasks
+    /// });
+    /// executor.run(stuck).expect("it does not panic").expect("it was unblocked");
+    /// let tasks = operator.join().expect("it does not panic");
+    /// assert_eq!(tasks.len(), 1);
+    /// assert_eq!(tasks[0].label.name.as_deref(), Some("stuck"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
         let info = |row: Row| TaskInfo {
             waits_for: label::of(row.label.id),

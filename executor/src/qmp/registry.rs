@@ -159,6 +159,37 @@ impl Registry {
     /// # Panics
     ///
     /// Panics if the name is taken, and names it; or if the command has a limit that nothing can keep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    ///
+    /// use executor::qmp::{Arguments, Blocking, Call, Command, Registry};
+    /// use executor::{NoCoroutine, run_main};
+    ///
+    /// struct Name;
+    ///
+    /// impl Command for Name {
+    ///     const NAME: &'static str = "query-name";
+    ///     type Mode = Blocking;
+    ///     type Args = ();
+    ///     type Ret = String;
+    /// }
+    ///
+    /// let mut registry = Registry::new();
+    /// let name = "vm1".to_owned(); // A handler may own what it needs, and is called again and again.
+    /// registry.command::<Name, _>(move |_: &mut NoCoroutine, (): ()| Ok(name.clone()));
+    ///
+    /// let Ok(Call::Blocking(call)) = registry.find("query-name", false) else { panic!() };
+    /// let outcome = run_main(|nc| call(nc, Arguments::new()));
+    /// assert_eq!(outcome.unwrap().as_str(), r#""vm1""#);
+    ///
+    /// // Two handlers for one name are a mistake, which is found when the program starts.
+    /// let again = |_: &mut NoCoroutine, (): ()| Ok(String::new());
+    /// let refused = catch_unwind(AssertUnwindSafe(|| registry.command::<Name, _>(again)));
+    /// assert!(refused.is_err());
+    /// ```
     #[track_caller]
     pub fn command<C: Command<Mode = M>, M: Mode>(&mut self, handler: impl Handler<C, M>) {
         let name = C::NAME;
