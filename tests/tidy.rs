@@ -1,5 +1,8 @@
 //! The rules of this code base that no lint can check.
 
+#[path = "tidy/examples.rs"]
+mod examples;
+
 use std::path::{Path, PathBuf};
 
 /// Every Rust file below `folder`, except the compile-fail programs.

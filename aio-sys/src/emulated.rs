@@ -21,6 +21,44 @@
 //!
 //! Data flows one way: `os` ← `doorbell`, `clock` ← `timer`, `fd`, `bottom_half` ← `context` ← `poll` ←
 //! `main_loop` ← `embedding`; `iothread`, `wait`, `coroutine`.
+//!
+//! # Examples
+//!
+//! A program is a main loop, which runs under the BQL, and other threads, which leave work to it:
+//!
+//! ```
+//! use std::ffi::c_void;
+//! use std::ptr;
+//! use std::sync::atomic::{AtomicBool, Ordering};
+//! use std::thread;
+//!
+//! use aio_sys::emulated::{
+//!     aio_bh_schedule_oneshot_full, bql_lock_impl, bql_locked, bql_unlock, main_loop_wait,
+//!     qemu_get_aio_context, qemu_init_main_loop,
+//! };
+//!
+//! static DONE: AtomicBool = AtomicBool::new(false);
+//!
+//! unsafe extern "C" fn in_the_main_loop(_opaque: *mut c_void) {
+//!     DONE.store(bql_locked(), Ordering::Relaxed);
+//! }
+//!
+//! // The promises: the names are static; the main loop's context lives for ever; the callback uses no argument.
+//! unsafe {
+//!     bql_lock_impl(c"main.rs".as_ptr(), 1);
+//!     assert_eq!(qemu_init_main_loop(ptr::null_mut()), 0);
+//!     let worker = thread::spawn(|| unsafe {
+//!         let ctx = qemu_get_aio_context();
+//!         aio_bh_schedule_oneshot_full(ctx, in_the_main_loop, ptr::null_mut(), c"done".as_ptr());
+//!     });
+//!     while !DONE.load(Ordering::Relaxed) {
+//!         main_loop_wait(0); // Gives up the lock while it sleeps.
+//!     }
+//!     worker.join().expect("it does not panic");
+//!     bql_unlock();
+//! }
+//! assert!(DONE.load(Ordering::Relaxed));
+//! ```
 
 mod bottom_half;
 mod bql;

@@ -9,6 +9,8 @@
 //!
 //! Relies on a QEMU that exports its symbols, as builds with modules do. The dynamic linker refuses to
 //! load a program that names a symbol which is missing, and says which.
+//!
+//! They can be called inside QEMU only; `examples/qemu_plugin` is a program that is loaded there.
 
 mod block;
 mod monitor;

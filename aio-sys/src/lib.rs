@@ -10,6 +10,73 @@
 //!
 //! Names, argument orders and numbers are C's. Every function says from which thread it may be called
 //! and where it aborts; the emulation's documentation speaks for both providers.
+//!
+//! # Examples
+//!
+//! A thread's event loop, with a bottom half, an fd handler and a timer:
+//!
+//! ```
+//! use std::cell::RefCell;
+//! use std::ffi::c_void;
+//! use std::io::{Read, Write};
+//! use std::os::{fd::AsRawFd, unix::net::UnixStream};
+//! use std::ptr;
+//!
+//! use aio_sys::{
+//!     AioContext, QEMU_CLOCK_REALTIME, QEMUTimer, SCALE_NS, aio_bh_schedule_oneshot_full, aio_context_new,
+//!     aio_context_timer_group, aio_poll, aio_set_fd_handler, qemu_clock_get_ns,
+//!     qemu_set_current_aio_context, timer_deinit, timer_init_full, timer_mod_ns,
+//! };
+//!
+//! struct Device {
+//!     socket: UnixStream,
+//!     log: RefCell<Vec<&'static str>>,
+//! }
+//!
+//! unsafe extern "C" fn bottom_half(device: *mut c_void) {
+//!     // The device below, which lives for as long as its callbacks are registered, in this thread.
+//!     let device = unsafe { &*device.cast::<Device>() };
+//!     device.log.borrow_mut().push("bottom half");
+//! }
+//!
+//! unsafe extern "C" fn readable(device: *mut c_void) {
+//!     let device = unsafe { &*device.cast::<Device>() };
+//!     (&device.socket).read_exact(&mut [0]).expect("there is a byte");
+//!     device.log.borrow_mut().push("fd");
+//! }
+//!
+//! unsafe extern "C" fn fired(device: *mut c_void) {
+//!     let device = unsafe { &*device.cast::<Device>() };
+//!     device.log.borrow_mut().push("timer");
+//! }
+//!
+//! let (mut peer, socket) = UnixStream::pair()?;
+//! peer.write_all(b"!")?;
+//! let device = Device { socket, log: RefCell::default() };
+//! let opaque: *mut c_void = ptr::from_ref(&device).cast_mut().cast();
+//! let fd = device.socket.as_raw_fd();
+//! let mut timer = QEMUTimer::new();
+//!
+//! // The promises: the context stays for as long as the thread; the device and the timer stay where they are, and
+//! // are taken out of it before they go.
+//! unsafe {
+//!     let ctx: *mut AioContext = aio_context_new(ptr::null_mut());
+//!     qemu_set_current_aio_context(ctx);
+//!     aio_bh_schedule_oneshot_full(ctx, bottom_half, opaque, c"example".as_ptr());
+//!     aio_set_fd_handler(ctx, fd, Some(readable), None, None, None, opaque);
+//!     let (timer, timers) = (&raw mut timer, aio_context_timer_group(ctx));
+//!     timer_init_full(timer, timers, QEMU_CLOCK_REALTIME, SCALE_NS, 0, fired, opaque);
+//!     timer_mod_ns(timer, qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + 1_000_000);
+//!
+//!     while device.log.borrow().len() < 3 {
+//!         aio_poll(ctx, true); // Waits for something to do.
+//!     }
+//!     timer_deinit(timer);
+//!     aio_set_fd_handler(ctx, fd, None, None, None, None, ptr::null_mut());
+//! }
+//! assert_eq!(*device.log.borrow(), ["bottom half", "fd", "timer"]);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

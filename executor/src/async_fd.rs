@@ -13,10 +13,32 @@
 //!
 //! Sockets, pipes and eventfds have ready-made types in [`net`](crate::net). Regular files are
 //! always "ready" and still block: see [`blocking`](mod@crate::blocking).
+//!
+//! # Examples
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::os::unix::net::UnixStream;
+//!
+//! use executor::LocalExecutor;
+//! use executor::async_fd::AsyncFd;
+//!
+//! let executor = LocalExecutor::new()?;
+//! let (mut near, far) = UnixStream::pair()?;
+//! far.set_nonblocking(true)?;
+//! let received = executor.run(async {
+//!     let far = AsyncFd::new(far)?;
+//!     near.write_all(b"hello")?;
+//!     let mut buffer = [0; 16];
+//!     let count = far.read_with(|mut socket| socket.read(&mut buffer)).await?;
+//!     Ok::<_, std::io::Error>(buffer[..count].to_vec())
+//! })?;
+//! assert_eq!(received, b"hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
-use std::error;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -27,6 +49,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::current;
 
+mod error;
 pub(crate) mod reactor;
 pub(crate) mod source;
 #[cfg(test)]
@@ -37,6 +60,7 @@ mod waiters;
 
 pub(crate) use reactor::{Events, Reactor};
 
+pub use error::RegisterError;
 use reactor::{SourceKey, closed};
 pub use source::Ready;
 use source::{AfterClear, Direction, Interest, Source};
@@ -47,6 +71,54 @@ use waiters::Ticket;
 /// The fd must be in non-blocking mode (`O_NONBLOCK`) if [`read_with`](Self::read_with) or
 /// [`write_with`](Self::write_with) is to be used: an operation that blocks stops the whole loop. The
 /// mode is the caller's to set, because it belongs to the open file, which others may share.
+///
+/// # Examples
+///
+/// A datagram socket, which [`net`](crate::net) has no type for:
+///
+/// ```
+/// use std::io;
+/// use std::os::unix::net::UnixDatagram;
+///
+/// use executor::LocalExecutor;
+/// use executor::async_fd::AsyncFd;
+///
+/// struct Datagrams {
+///     fd: AsyncFd<UnixDatagram>,
+/// }
+///
+/// impl Datagrams {
+///     fn new(socket: UnixDatagram) -> io::Result<Datagrams> {
+///         socket.set_nonblocking(true)?;
+///         Ok(Datagrams { fd: AsyncFd::new(socket)? })
+///     }
+///
+///     async fn send(&self, message: &[u8]) -> io::Result<usize> {
+///         self.fd.write_with(|socket| socket.send(message)).await
+///     }
+///
+///     async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+///         self.fd.read_with(|socket| socket.recv(buffer)).await
+///     }
+/// }
+///
+/// let executor = LocalExecutor::new()?;
+/// let (one, other) = UnixDatagram::pair()?;
+/// executor.run(async {
+///     let (one, other) = (Datagrams::new(one)?, Datagrams::new(other)?);
+///     let received = executor.spawn(async move {
+///         let mut buffer = [0; 16];
+///         let count = other.receive(&mut buffer).await?;
+///         Ok::<_, io::Error>(buffer[..count].to_vec())
+///     });
+///     one.send(b"ping").await?;
+///     assert_eq!(received.await.expect("it does not panic")?, b"ping");
+///     assert!(one.fd.get_ref().local_addr()?.is_unnamed());
+///     let _socket = one.fd.into_inner(); // Open, and no longer watched.
+///     Ok::<_, io::Error>(())
+/// })?;
+/// # Ok::<(), io::Error>(())
+/// ```
 pub struct AsyncFd<T: AsFd> {
     /// Only [`into_inner`](Self::into_inner) takes it, and that consumes `self`.
     inner: Option<T>,
@@ -79,6 +151,32 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Panics
     ///
     /// Outside any executor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// use executor::LocalExecutor;
+    /// use executor::async_fd::AsyncFd;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let (from, to) = UnixStream::pair()?;
+    /// from.set_nonblocking(true)?;
+    /// to.set_nonblocking(true)?;
+    /// executor.run(async {
+    ///     let (from, to) = (AsyncFd::read_only(from)?, AsyncFd::write_only(to)?);
+    ///     to.writable().await?; // The one thing that can be waited for there.
+    ///     to.get_ref().write_all(b"!")?;
+    ///     from.readable().await?;
+    ///     let mut byte = [0];
+    ///     from.get_ref().read_exact(&mut byte)?;
+    ///     assert_eq!(byte, *b"!");
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn read_only(fd: T) -> Result<Self, RegisterError<T>> {
         Self::with_interest(fd, Interest::Read)
     }
@@ -165,6 +263,33 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Errors
     ///
     /// Returns the operation's error, or fails once the executor has been shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{self, Write};
+    /// use std::os::unix::net::UnixListener;
+    ///
+    /// # use std::os::linux::net::SocketAddrExt;
+    /// # use std::os::unix::net::{SocketAddr, UnixStream};
+    /// use executor::LocalExecutor;
+    /// use executor::async_fd::AsyncFd;
+    ///
+    /// # let name = format!("executor-read-with-{}", std::process::id());
+    /// # let address = SocketAddr::from_abstract_name(name)?;
+    /// # let listener = UnixListener::bind_addr(&address)?;
+    /// listener.set_nonblocking(true)?;
+    /// let executor = LocalExecutor::new()?;
+    /// executor.run(async {
+    ///     let listener = AsyncFd::read_only(listener)?;
+    ///     let accepting = listener.read_with(UnixListener::accept);
+    /// # let accepting = async { let _client = UnixStream::connect_addr(&address)?; accepting.await };
+    ///     let (mut connection, _address) = accepting.await?;
+    ///     assert!(connection.write_all(b"welcome").is_err(), "the client has gone already");
+    ///     Ok::<_, io::Error>(())
+    /// })?;
+    /// # Ok::<(), io::Error>(())
+    /// ```
     pub async fn read_with<R>(&self, operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         self.run(Direction::Read, operation).await
     }
@@ -185,6 +310,35 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Errors
     ///
     /// Fails once the executor has been shut down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::future::poll_fn;
+    /// use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use std::task::Poll;
+    ///
+    /// use executor::LocalExecutor;
+    /// use executor::async_fd::AsyncFd;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let (mut near, far) = UnixStream::pair()?;
+    /// executor.run(async {
+    ///     let far = AsyncFd::new(far)?;
+    ///     // Inside a poll function of one's own: both directions at once.
+    ///     let writable = poll_fn(|cx| match (far.poll_read_ready(cx), far.poll_write_ready(cx)) {
+    ///         (Poll::Pending, Poll::Ready(_)) => Poll::Ready(true),
+    ///         (Poll::Ready(_), _) => Poll::Ready(false),
+    ///         (Poll::Pending, Poll::Pending) => Poll::Pending,
+    ///     });
+    ///     assert!(writable.await, "there is room, and nothing to read");
+    ///     near.write_all(b"!")?;
+    ///     poll_fn(|cx| far.poll_read_ready(cx)).await?;
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         self.poll_ready(Direction::Read, cx)
     }
@@ -326,42 +480,5 @@ impl Drop for Wait<'_> {
         if let Some(ticket) = self.ticket {
             self.source.leave(self.direction, ticket);
         }
-    }
-}
-
-/// The error of a registration that failed, with the fd that was to be registered.
-#[derive(Debug)]
-pub struct RegisterError<T> {
-    source: T,
-    error: io::Error,
-}
-
-impl<T> RegisterError<T> {
-    /// Returns the fd, and why it could not be registered.
-    pub fn into_parts(self) -> (T, io::Error) {
-        (self.source, self.error)
-    }
-
-    /// Returns why the fd could not be registered.
-    pub fn error(&self) -> &io::Error {
-        &self.error
-    }
-}
-
-impl<T> From<RegisterError<T>> for io::Error {
-    fn from(error: RegisterError<T>) -> Self {
-        error.error
-    }
-}
-
-impl<T> fmt::Display for RegisterError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot wait for this fd: {}", self.error)
-    }
-}
-
-impl<T: fmt::Debug> error::Error for RegisterError<T> {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(&self.error)
     }
 }

@@ -13,6 +13,22 @@
 //!
 //! Threads: everything here is for any thread and needs no executor. The closure runs without the
 //! BQL, and must not wait for it: its caller may hold it.
+//!
+//! # Examples
+//!
+//! ```
+//! use executor::LocalExecutor;
+//! use executor::blocking::blocking;
+//! use std::net::ToSocketAddrs;
+//!
+//! let executor = LocalExecutor::new()?;
+//! let address = executor.run(async {
+//!     // Looks a name up, which waits for as long as it likes. Not for the main loop.
+//!     blocking(|| ("127.0.0.1", 80).to_socket_addrs()).await
+//! });
+//! assert_eq!(address??.next(), Some(([127, 0, 0, 1], 80).into()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -44,30 +60,24 @@ use pool::{Pool, Ticket, Work};
 /// queued, `f` is dropped without having run; once it runs it cannot be stopped, and its result is
 /// dropped on the pool's thread.
 ///
-/// ```
-/// use executor::blocking::blocking;
-///
-/// let sum = blocking(|| (1..=10).sum::<u32>());
-/// # let waker = std::task::Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-/// # struct Unpark(std::thread::Thread);
-/// # impl std::task::Wake for Unpark {
-/// #     fn wake(self: std::sync::Arc<Self>) { self.0.unpark() }
-/// # }
-/// # let mut sum = std::pin::pin!(sum);
-/// # let result = loop {
-/// #     use std::{future::Future, task::{Context, Poll}};
-/// #     match sum.as_mut().poll(&mut Context::from_waker(&waker)) {
-/// #         Poll::Ready(result) => break result,
-/// #         Poll::Pending => std::thread::park(),
-/// #     }
-/// # };
-/// // In a task: let result = sum.await;
-/// assert_eq!(result.unwrap(), 55);
-/// ```
-///
 /// # Errors
 ///
 /// The future fails if `f` panics, or if the process cannot create even one thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::blocking::blocking;
+///
+/// async fn sum_up(last: u64) -> u64 {
+///     let sum = blocking(move || (1..=last).sum()); // Queued, before anybody polls.
+///     sum.await.expect("it does not panic")
+/// }
+///
+/// assert_eq!(LocalExecutor::new()?.run(sum_up(10)), 55);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn blocking<F, T>(f: F) -> Blocking<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -90,6 +100,24 @@ fn submit<K: Task>(pool: &'static Pool, task: K) -> Result<Blocking<K::Output>, 
 }
 
 /// A future of the result of work on another thread; made by [`blocking`](blocking()).
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc::channel;
+///
+/// use executor::LocalExecutor;
+/// use executor::blocking::{Blocking, blocking};
+///
+/// let (send, receive) = channel::<u32>();
+/// let work: Blocking<u32> = blocking(move || {
+///     let number = receive.recv().expect("it is sent below");
+///     number + 1
+/// });
+/// send.send(41)?; // The work has been queued, and nobody has polled.
+/// assert_eq!(LocalExecutor::new()?.run(work)?, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropping the future cancels work that has not begun"]
 pub struct Blocking<T> {
     state: State<T>,
@@ -131,6 +159,21 @@ impl<T> fmt::Debug for Blocking<T> {
 }
 
 /// The error of work that gave no result.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::blocking::blocking;
+///
+/// let executor = LocalExecutor::new()?;
+/// let error = executor.run(blocking(|| panic!("no such disk"))).unwrap_err();
+/// assert!(error.is_panic());
+/// assert_eq!(error.to_string(), "blocking work panicked: no such disk");
+/// let payload = error.try_into_panic().expect("it was a panic");
+/// assert_eq!(payload.downcast_ref(), Some(&"no such disk"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct BlockingError {
     kind: Kind,
 }

@@ -51,6 +51,37 @@
 //! because C functions that wait on a condition variable release the lock behind everybody's back.
 //! Cells are `Sync` only for contents that are `Send`: under one lock, every thread takes turns in
 //! owning the contents.
+//!
+//! # Examples
+//!
+//! ```
+//! use executor::bql::{BqlCell, BqlRefCell, with_bql};
+//! use std::thread;
+//!
+//! struct Machine {
+//!     running: BqlCell<bool>,
+//!     devices: BqlRefCell<Vec<String>>,
+//! }
+//!
+//! static MACHINE: Machine =
+//!     Machine { running: BqlCell::new(false), devices: BqlRefCell::new(Vec::new()) };
+//!
+//! let plug = |name: &'static str| {
+//!     thread::spawn(move || {
+//!         with_bql(|bql| {
+//!             MACHINE.running.set(bql, true);
+//!             MACHINE.devices.borrow_mut(bql).push(name.to_owned());
+//!         });
+//!     })
+//! };
+//! for thread in ["vda", "net0"].map(plug) {
+//!     thread.join().expect("it does not panic");
+//! }
+//! with_bql(|bql| {
+//!     assert!(MACHINE.running.get(bql));
+//!     assert_eq!(MACHINE.devices.borrow(bql).len(), 2);
+//! });
+//! ```
 
 use std::ffi::CStr;
 
@@ -74,6 +105,21 @@ const FILE: &CStr = c"executor/src/bql.rs";
 /// Returns whether this thread holds the BQL. Callable from any thread.
 ///
 /// Wraps `bql_locked`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::{is_locked, with_bql};
+///
+/// /// A callback of C's that must not be called without the lock.
+/// extern "C" fn unrealize() {
+///     assert!(is_locked(), "`unrealize` without the Big QEMU Lock");
+/// }
+///
+/// assert!(!is_locked());
+/// with_bql(|_bql| unrealize());
+/// assert!(!is_locked());
+/// ```
 #[must_use]
 pub fn is_locked() -> bool {
     aio_sys::bql_locked()
@@ -89,6 +135,23 @@ pub fn is_locked() -> bool {
 ///
 /// If this thread holds the BQL already (lend the `&Bql` that you have instead), and if `f` leaves a
 /// borrow of a [`BqlRefCell`] behind; the message names the place that borrowed.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// use executor::bql::{BqlCell, with_bql};
+///
+/// static EVENTS: BqlCell<u32> = BqlCell::new(0);
+///
+/// let count = || with_bql(|bql| EVENTS.set(bql, EVENTS.get(bql) + 1));
+/// let threads = [thread::spawn(count), thread::spawn(count)];
+/// for thread in threads {
+///     thread.join().expect("it does not panic");
+/// }
+/// assert_eq!(with_bql(|bql| EVENTS.get(bql)), 2);
+/// ```
 #[track_caller]
 pub fn with_bql<R>(f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
     assert!(

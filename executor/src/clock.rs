@@ -3,6 +3,18 @@
 //! A deadline is a pair of a clock and a time in nanoseconds on it. The clocks advance differently,
 //! so a deadline on one says nothing about another. Reading a clock is cheap (no system call on
 //! the usual hosts) and possible from any thread.
+//!
+//! # Examples
+//!
+//! ```
+//! use executor::clock::Clock;
+//!
+//! let [real, guest, wall, _] = Clock::ALL.map(Clock::now);
+//! assert!(Clock::Realtime.now() >= real);
+//! // The wall's time counts from 1970; the guest's, in a machine that has not been started, not at all.
+//! assert!(wall > 1_700_000_000_000_000_000);
+//! assert_eq!(Clock::Virtual.now(), guest);
+//! ```
 
 use std::time::Duration;
 
@@ -15,6 +27,19 @@ use crate::cx::Bql;
 /// One of QEMU's clocks.
 ///
 /// The numbers are those of `QEMUClockType`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::clock::Clock;
+///
+/// let now = Clock::Realtime.now();
+/// let deadline = Clock::Realtime.after(Duration::from_micros(5));
+/// assert!(deadline >= now + 5_000, "times are nanoseconds");
+/// assert_eq!(Clock::Host.after(Duration::MAX), i64::MAX);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Clock {
@@ -69,6 +94,19 @@ impl Clock {
 /// Lets the guest's time run ([`Clock::Virtual`]), as `cont` does. For standalone programs and tests, where
 /// no machine does it; [`run_main`](crate::run_main) begins with it. Wraps `cpu_enable_ticks` and
 /// `qemu_clock_enable`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::with_bql;
+/// use executor::clock::{Clock, resume_virtual};
+///
+/// let stopped = Clock::Virtual.now();
+/// assert_eq!(Clock::Virtual.now(), stopped, "nobody has started the machine");
+/// with_bql(resume_virtual);
+/// while Clock::Virtual.now() == stopped {} // It runs.
+/// assert!(Clock::Virtual.now() > stopped);
+/// ```
 pub fn resume_virtual(_bql: &Bql) {
     aio_sys::cpu_enable_ticks();
     enable_virtual(true);
@@ -76,6 +114,22 @@ pub fn resume_virtual(_bql: &Bql) {
 
 /// Makes the guest's time stand still, and the timers on it, as `stop` does. Wraps `cpu_disable_ticks` and
 /// `qemu_clock_enable`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::clock::{Clock, pause_virtual, resume_virtual};
+/// use executor::run_main;
+///
+/// run_main(|nc| {
+///     pause_virtual(nc);
+///     let (real, guest) = (Clock::Realtime.now(), Clock::Virtual.now());
+///     while Clock::Realtime.now() < real + 1_000_000 {}
+///     assert_eq!(Clock::Virtual.now(), guest);
+///     resume_virtual(nc); // The guest has lost no time: it goes on from there.
+///     assert!(Clock::Virtual.now() >= guest);
+/// });
+/// ```
 pub fn pause_virtual(_bql: &Bql) {
     enable_virtual(false);
     aio_sys::cpu_disable_ticks();

@@ -16,6 +16,10 @@
 //! A task is `'static`, so it cannot capture what was lent to the code that spawns it; it is lent its own.
 //! What the types cannot see (destructors, C code that calls back) is checked at run time.
 
+mod unlocked;
+
+pub use unlocked::{IoCx, OobContext};
+
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -45,6 +49,24 @@ pub(crate) struct BoundToThisThread;
 /// [`IoCx::lock_bql`]; asked for by [`BqlCell`](crate::BqlCell) and
 /// [`BqlRefCell`](crate::BqlRefCell). Any thread may hold the lock, also a vCPU's: this says nothing about
 /// the main loop's thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::with_bql;
+/// use executor::{Bql, BqlCell, run_main};
+///
+/// static RAISED: BqlCell<u32> = BqlCell::new(0);
+///
+/// /// Whoever calls this holds the lock, and has shown it.
+/// fn raise_irq(bql: &Bql) {
+///     RAISED.set(bql, RAISED.get(bql) + 1);
+/// }
+///
+/// run_main(|nc| raise_irq(nc)); // The main loop holds the lock;
+/// with_bql(raise_irq); // other threads take it.
+/// assert_eq!(with_bql(|bql| RAISED.get(bql)), 2);
+/// ```
 pub struct Bql {
     thread: PhantomData<Rc<BqlHeldByThisThread>>,
 }
@@ -79,6 +101,34 @@ impl fmt::Debug for Bql {
 /// [`wait_while`](Self::wait_while), [`unlocked`](Self::unlocked). A function without it in its signature
 /// cannot start a nested loop, and a future cannot have one: no task outlives the loan. It is also proof of
 /// the lock: `&NoCoroutine` is a [`&Bql`](Bql), which keeps guards from living across a nested loop.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{MainCx, NoCoroutine, block_on, run_main};
+///
+/// /// May run a nested event loop, and says so: no task can call it.
+/// fn flush(nc: &mut NoCoroutine, dirty: u32) -> u32 {
+///     let written = nc.unlocked(|| dirty * 512); // Others have the lock meanwhile.
+///     assert!(executor::bql::is_locked());
+///     written
+/// }
+///
+/// async fn half(_: &MainCx) -> u32 {
+///     21
+/// }
+///
+/// run_main(|nc| {
+///     assert_eq!(flush(nc, 2), 1024);
+///     let task = nc.spawn(half);
+///     let answer = block_on(nc, async move |_: &MainCx| 2 * task.await.unwrap());
+///     assert_eq!(answer, 42);
+///     // Other threads are given a handle, never the right itself.
+///     let asked = nc.main().call(|nc| flush(nc, 1));
+///     let written = block_on(nc, async move |_: &MainCx| asked.await.unwrap());
+///     assert_eq!(written, 512);
+/// });
+/// ```
 pub struct NoCoroutine {
     bql: Bql,
 }
@@ -95,6 +145,36 @@ impl NoCoroutine {
     /// # Panics
     ///
     /// If the lock is not held, or a future is being polled on this thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::ffi::c_void;
+    ///
+    /// use executor::{Context, NoCoroutine, run_main};
+    ///
+    /// /// A bottom half, as C calls it.
+    /// unsafe extern "C" fn on_drained(result: *mut c_void) {
+    ///     // SAFETY: the caller below keeps the cell until this has run, in the same thread.
+    ///     let result = unsafe { &*result.cast::<Cell<u32>>() };
+    ///     // SAFETY: bottom halves of the main loop may run nested loops, and what waits further up the stack lends
+    ///     // its `NoCoroutine` to that wait.
+    ///     unsafe { NoCoroutine::assume(|nc| result.set(nc.unlocked(|| 7))) };
+    /// }
+    ///
+    /// run_main(|nc| {
+    ///     let result = Cell::new(0_u32);
+    ///     let opaque = (&raw const result).cast_mut().cast();
+    ///     // SAFETY: `result` lives until the wait is over.
+    ///     unsafe {
+    ///         let main = Context::main();
+    ///         aio_sys::aio_bh_schedule_oneshot_full(main.as_raw(), on_drained, opaque, c"drained".as_ptr());
+    ///     }
+    ///     nc.wait_while(|_bql| result.get() == 0);
+    ///     assert_eq!(result.get(), 7);
+    /// });
+    /// ```
     #[track_caller]
     pub unsafe fn assume<R>(f: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
         assert!(bql::is_locked(), "this thread does not hold the Big QEMU Lock");
@@ -124,7 +204,7 @@ impl NoCoroutine {
     /// Runs the main context's events until `condition` is false (`AIO_WAIT_WHILE`).
     ///
     /// The condition is looked at again after each event of the main context, and after
-    /// `aio_wait_kick`.
+    /// [`wait_kick`](crate::wait_kick), where there is an example.
     ///
     /// # Panics
     ///
@@ -144,6 +224,24 @@ impl NoCoroutine {
     /// # Panics
     ///
     /// If a `BqlRefCell` is borrowed by ambient code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// use executor::bql::with_bql;
+    /// use executor::{BqlCell, run_main};
+    ///
+    /// static REPORTED: BqlCell<bool> = BqlCell::new(false);
+    ///
+    /// run_main(|nc| {
+    ///     // It wants the lock that the caller holds: joined without `unlocked`, neither would ever go on.
+    ///     let vcpu = thread::spawn(|| with_bql(|bql| REPORTED.set(bql, true)));
+    ///     nc.unlocked(|| vcpu.join().unwrap());
+    ///     assert!(REPORTED.get(nc));
+    /// });
+    /// ```
     #[track_caller]
     pub fn unlocked<R: Send>(&mut self, work: impl FnOnce() -> R + Send) -> R {
         bql::without_lock(work)
@@ -165,6 +263,34 @@ impl fmt::Debug for NoCoroutine {
 }
 
 /// What a task of the main loop is lent: it is polled in the main loop's thread, under the Big QEMU Lock.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{BqlRefCell, MainCx, block_on, run_main};
+///
+/// static LOG: BqlRefCell<Vec<&str>> = BqlRefCell::new(Vec::new());
+///
+/// async fn write(cx: &MainCx) {
+///     cx.bql(|bql| LOG.borrow_mut(bql).push("written"));
+/// }
+///
+/// async fn job(cx: &MainCx) {
+///     let named = cx.spawn_named("writer", write);
+///     assert_eq!(cx.probe().tasks()[0].label.name.as_deref(), Some("writer"));
+///     let plain = cx.spawn_future(async { 6 * 7 }); // It is lent nothing.
+///     assert_eq!(plain.await.unwrap(), 42);
+///     named.await.unwrap();
+///     cx.spawn(write).await.unwrap();
+///     let called = cx.main().call(|nc| LOG.borrow_mut(nc).push("called"));
+///     called.await.unwrap(); // Another thread would do this with the handle of `cx.main()`.
+/// }
+///
+/// run_main(|nc| {
+///     block_on(nc, job);
+///     assert_eq!(LOG.take(nc), ["written", "written", "called"]);
+/// });
+/// ```
 pub struct MainCx {
     /// Also what binds it to its thread: a marker beside it would have the compiler say everything twice.
     core: Rc<Core>,
@@ -183,6 +309,43 @@ impl MainCx {
     ///
     /// `f` cannot await, and no guard can leave it. What was true in one scope need not be true in the
     /// next one if there is an `.await` between: the lock was released meanwhile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::time::sleep;
+    /// use executor::{BqlRefCell, MainCx, block_on, run_main};
+    /// use std::time::Duration;
+    ///
+    /// static QUEUE: BqlRefCell<Vec<u32>> = BqlRefCell::new(Vec::new());
+    ///
+    /// async fn drain(cx: &MainCx) -> u32 {
+    ///     let mut sum = 0;
+    ///     // A scope for each look, and what is taken along is owned.
+    ///     while let Some(request) = cx.bql(|bql| QUEUE.borrow_mut(bql).pop()) {
+    ///         sleep(Duration::from_micros(1)).await; // The loop runs; the queue may change.
+    ///         sum += request;
+    ///     }
+    ///     sum
+    /// }
+    ///
+    /// run_main(|nc| {
+    ///     QUEUE.borrow_mut(nc).extend([1, 2, 3]);
+    ///     assert_eq!(block_on(nc, drain), 6);
+    /// });
+    /// ```
+    ///
+    /// A guard that is to live for longer than its scope does not compile:
+    ///
+    /// ```compile_fail
+    /// # use executor::{BqlRefCell, MainCx};
+    /// # static QUEUE: BqlRefCell<Vec<u32>> = BqlRefCell::new(Vec::new());
+    /// async fn drain(cx: &MainCx) -> usize {
+    ///     let queue = cx.bql(|bql| QUEUE.borrow(bql));
+    ///     executor::time::sleep(std::time::Duration::ZERO).await;
+    ///     queue.len()
+    /// }
+    /// ```
     #[track_caller]
     pub fn bql<R>(&self, f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
         Bql::lend(f)
@@ -215,7 +378,25 @@ impl MainCx {
     }
 
     /// Calls `f` outside of any task, where nested event loops are allowed: how async code calls a
-    /// `no_coroutine_fn`. Await the answer.
+    /// `no_coroutine_fn`, in a bottom half of its own (`aio_bh_schedule_oneshot`). Await the answer: if `f` panics,
+    /// that is it; if nobody wants it any more, `f` is not called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{JoinError, MainCx, NoCoroutine, block_on, run_main};
+    ///
+    /// /// The binding of a `no_coroutine_fn`: it may run a nested event loop.
+    /// fn flush(nc: &mut NoCoroutine) -> usize {
+    ///     nc.unlocked(|| 512)
+    /// }
+    ///
+    /// async fn flush_from_a_task(cx: &MainCx) -> Result<usize, JoinError> {
+    ///     cx.run_in_bh(flush).await
+    /// }
+    ///
+    /// run_main(|nc| assert_eq!(block_on(nc, flush_from_a_task).unwrap(), 512));
+    /// ```
     #[track_caller]
     pub fn run_in_bh<R: 'static>(
         &self,
@@ -287,69 +468,6 @@ where
 {
     let cx = MainCx::new(Rc::clone(core));
     core.spawn(name, spawned_at, async move { task(&cx).await })
-}
-
-/// What a task of an iothread is lent: it is polled in the iothread, without the Big QEMU Lock.
-pub struct IoCx {
-    core: Rc<Core>,
-}
-
-impl IoCx {
-    pub(crate) fn new(core: Rc<Core>) -> IoCx {
-        IoCx { core }
-    }
-
-    /// Takes the Big QEMU Lock, waiting for it, and lets `f` look at what it protects.
-    ///
-    /// Beware: the main loop may be waiting for this iothread, with the lock held. Prefer awaiting
-    /// [`MainHandle::call`].
-    #[track_caller]
-    pub fn lock_bql<R>(&self, f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
-        bql::with_bql(f)
-    }
-
-    /// Spawns another task on this iothread.
-    #[track_caller]
-    pub fn spawn<F, T>(&self, task: F) -> JoinHandle<T>
-    where
-        F: for<'a> TaskFn<&'a IoCx, T> + 'static,
-        T: 'static,
-    {
-        let cx = IoCx::new(Rc::clone(&self.core));
-        self.core.spawn(None, Location::caller(), async move { task(&cx).await })
-    }
-}
-
-impl fmt::Debug for IoCx {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IoCx")
-    }
-}
-
-/// What an out-of-band command is lent: it runs at once, in the monitor's thread, without the Big QEMU Lock,
-/// and must not wait.
-pub struct OobContext {
-    thread: PhantomData<Rc<BoundToThisThread>>,
-}
-
-impl OobContext {
-    /// Lends the context to `f`. For a monitor's driver.
-    #[allow(dead_code, reason = "used by the `qmp` feature")]
-    pub(crate) fn lend<R>(f: impl for<'o> FnOnce(&'o OobContext) -> R) -> R {
-        f(&OobContext { thread: PhantomData })
-    }
-
-    /// Lets the main loop call `f` soon. Does not wait.
-    #[track_caller]
-    pub fn schedule(&self, f: impl FnOnce(&mut NoCoroutine) + Send + 'static) {
-        MainHandle::new().call(f).detach();
-    }
-}
-
-impl fmt::Debug for OobContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OobContext")
-    }
 }
 
 /// Calls `f` in a one-shot bottom half of the main loop. Any thread.

@@ -92,6 +92,19 @@ impl<T: Send + 'static> DropOnMain<T> {
     }
 
     /// Takes the value out. Its destructor is the caller's business again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{DropOnMain, run_main};
+    ///
+    /// run_main(|nc| {
+    ///     let mut names = DropOnMain::new(vec!["vda"]);
+    ///     names.get_mut(nc).push("vdb");
+    ///     assert_eq!(names.get(nc).len(), 2);
+    ///     assert_eq!(names.into_inner(nc), ["vda", "vdb"]);
+    /// });
+    /// ```
     pub fn into_inner(mut self, _bql: &Bql) -> T {
         self.value.take().expect("it is there until the drop")
     }

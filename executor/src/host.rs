@@ -14,6 +14,10 @@
 //!
 //! C coroutines are for [`coroutine`]: futures in them, and futures of what they return.
 //!
+//! Its examples run inside QEMU: `examples/qemu_plugin/lib.rs` is a plugin that attaches, registers commands and is
+//! told of QEMU's end; `examples/qemu_plugin/server.rs` forwards QEMU's events, and `examples/qemu_plugin/trace.rs`
+//! watches whether the guest runs.
+//!
 //! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `block` → `shutdown` →
 //! here; `run_state`, `self_test` → here.
 

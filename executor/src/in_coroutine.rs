@@ -24,6 +24,29 @@ use crate::cx::BoundToThisThread;
 /// A coroutine may be entered again in another thread than the one it left. The compiler does not see that,
 /// so whoever calls C code that yields promises, in an `unsafe` block, that nothing on the stack depends on
 /// the thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{InCoroutine, MainCx, NoCoroutine};
+///
+/// /// The binding of a `coroutine_fn`: it may yield to C.
+/// fn co_read(_co: &mut InCoroutine, _sector: u64) -> Vec<u8> {
+///     vec![0; 512]
+/// }
+///
+/// /// The binding of a `no_coroutine_fn`: it may run a nested loop.
+/// fn read(_nc: &mut NoCoroutine, _sector: u64) -> Vec<u8> {
+///     vec![0; 512]
+/// }
+///
+/// /// Code that has the one right has not the other, and a task (`&MainCx`) has neither.
+/// fn co_boot(co: &mut InCoroutine) -> bool {
+///     co_read(co, 0).ends_with(&[0x55, 0xaa])
+/// }
+/// ```
+///
+/// Only inside QEMU is there code that is lent it: `examples/qemu_plugin/selftest/coroutine.rs` has some.
 pub struct InCoroutine {
     thread: PhantomData<Rc<BoundToThisThread>>,
 }

@@ -30,6 +30,32 @@ use crate::remote::{Remote, parcel};
 use crate::task_fn::TaskFn;
 
 /// The event loop of an iothread, as a place to run work. `Clone + Send + Sync`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoContext, IoCx, IoThread, MainCx, block_on, run_main};
+///
+/// async fn work(_: &IoCx) -> u64 {
+///     (1..=10).sum()
+/// }
+///
+/// async fn job(io: &IoContext) -> u64 {
+///     let sum = io.run(work).await.expect("it neither panics nor is cancelled");
+///     // The iothread has an executor by now, which can be looked at from here.
+///     let probe = io.probe().expect("it has not ended");
+///     assert_eq!(probe.stats().spawned, 1);
+///     sum
+/// }
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     assert_eq!(*io.context(), thread.context());
+///     assert_eq!(block_on(nc, async move |_: &MainCx| job(&io).await), 55);
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
 #[derive(Clone)]
 pub struct IoContext {
     port: Arc<Port>,
@@ -42,7 +68,33 @@ pub struct IoContext {
 /// [`Remote`] is the way back. The second bound is not implied by the first: a future may be `Send` and
 /// its output not.
 ///
-/// Prefer [`IoContext::run`] if the future itself need not be `Send`.
+/// Prefer [`IoContext::run`] if the future itself need not be `Send`. If the iothread has ended, the future is
+/// dropped, and the answer is that it was cancelled. Any thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoContext, IoThread, MainCx, block_on, reschedule_to, run_main};
+/// use std::rc::Rc;
+///
+/// /// Takes a while, so it is not for the main loop.
+/// async fn checksum(data: Vec<u8>) -> u32 {
+///     data.into_iter().map(u32::from).sum()
+/// }
+///
+/// async fn verify(io: &IoContext, data: Vec<u8>) -> bool {
+///     let expected = Rc::new(6); // Not `Send`: it stays here, across the `.await`.
+///     let sum = reschedule_to(io, checksum(data)).await;
+///     sum.is_ok_and(|sum| sum == *expected)
+/// }
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     assert!(block_on(nc, async move |_: &MainCx| verify(&io, vec![1, 2, 3]).await));
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
 #[track_caller]
 pub fn reschedule_to<F>(context: &IoContext, future: F) -> Remote<F::Output>
 where
@@ -60,7 +112,30 @@ impl IoContext {
     }
 
     /// Runs `task` in the iothread. Only the function and its output need be `Send`: the future is made
-    /// there and stays there.
+    /// there and stays there. If the iothread has ended, the answer is that the task was cancelled. Any thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// use executor::{IoCx, IoThread, MainCx, block_on, run_main};
+    ///
+    /// run_main(|nc| {
+    ///     let thread = IoThread::create(nc, "io0").unwrap();
+    ///     let step = 3; // Captured, so it is `Send`.
+    ///     let counting = thread.io().run(async move |io: &IoCx| {
+    ///         let count = Rc::new(Cell::new(0)); // Made there, so it need not be.
+    ///         let shared = Rc::clone(&count);
+    ///         io.spawn(async move |_: &IoCx| shared.set(step)).await.unwrap();
+    ///         count.get()
+    ///     });
+    ///     let counted = block_on(nc, async move |_: &MainCx| counting.await);
+    ///     assert_eq!(counted.unwrap(), 3);
+    ///     thread.destroy(nc).unwrap();
+    /// });
+    /// ```
     #[track_caller]
     pub fn run<F, T>(&self, task: F) -> Remote<T>
     where

@@ -48,6 +48,29 @@ use crate::task::{JoinHandle, TaskLabel};
 /// Owns its tasks: when it is dropped, or shut down, their futures are dropped on this thread. Programs on
 /// QEMU's main loop rarely need it by name; [`MainCx`](crate::MainCx) and [`NoCoroutine`](crate::NoCoroutine)
 /// spawn on the main loop's executor.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use std::rc::Rc;
+///
+/// let executor = LocalExecutor::new()?;
+/// let words = Rc::new(["tasks", "need", "not", "be", "Send"]);
+/// let count = executor.spawn_named("count", {
+///     let words = Rc::clone(&words);
+///     async move { words.len() }
+/// });
+/// let spawner = executor.spawner(); // For tasks that spawn others.
+/// let joined = executor.spawn(async move { spawner.spawn(async move { words.join(" ") }).await });
+///
+/// assert_eq!(executor.run(count).expect("it does not panic"), 5);
+/// let text = executor.run(async { joined.await?.or_else(Err) }).expect("neither panics");
+/// assert_eq!(text, "tasks need not be Send");
+/// assert_eq!(executor.stats().completed, 3);
+/// assert!(executor.probe().tasks().is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub struct LocalExecutor {
     core: Rc<Core>,
@@ -59,6 +82,27 @@ impl LocalExecutor {
     /// # Panics
     ///
     /// If another thread runs the context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::{Context, LocalExecutor, run_main};
+    ///
+    /// run_main(|_nc| {
+    ///     // A second executor in the main loop, beside that of `MainCx`: for a subsystem with a budget of its own.
+    ///     let executor = LocalExecutor::attach(&Context::iohandler());
+    ///     let task = executor.spawn(async { 42 });
+    ///     assert!(!task.is_finished(), "it is polled by the main loop, as soon as that runs");
+    ///     task.detach();
+    ///     assert_eq!(executor.stats().live, 1);
+    /// }); // Dropped under the lock, with its task.
+    ///
+    /// // Another thread cannot attach to this thread's loop.
+    /// let here = Context::for_this_thread()?;
+    /// let elsewhere = std::thread::spawn(move || drop(LocalExecutor::attach(&here)));
+    /// assert!(elsewhere.join().is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn attach(context: &Context) -> LocalExecutor {
         assert!(
             context.is_home(),
@@ -77,7 +121,28 @@ impl LocalExecutor {
         Ok(LocalExecutor::attach(&Context::for_this_thread()?))
     }
 
-    /// Spawns a task, to be polled by this thread's event loop. The future need not be `Send`.
+    /// Spawns a task, to be polled by this thread's event loop. The future need not be `Send`. After
+    /// [`shutdown`](Self::shutdown) it is dropped at once, and its handle says "cancelled".
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// use executor::LocalExecutor;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let steps = Rc::new(Cell::new(0));
+    /// let task = executor.spawn({
+    ///     let steps = Rc::clone(&steps);
+    ///     async move { steps.set(steps.get() + 1) }
+    /// });
+    /// assert_eq!(steps.get(), 0, "spawning polls nothing");
+    /// executor.run(task).expect("it does not panic");
+    /// assert_eq!(steps.get(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         self.core.spawn(None, Location::caller(), future)
@@ -99,6 +164,26 @@ impl LocalExecutor {
     ///
     /// If a future is being polled on this thread: await instead. If the context is the main loop's:
     /// use [`block_on`](crate::block_on), which asks for the right to run a nested loop.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::LocalExecutor;
+    /// use executor::net::UnixStream;
+    /// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// // The future may borrow: it ends before `run` does.
+    /// let mut reply = String::new();
+    /// executor.run(async {
+    ///     let (mut client, mut server) = UnixStream::pair()?;
+    ///     server.write_all(b"ready").await?;
+    ///     drop(server);
+    ///     client.read_to_string(&mut reply).await
+    /// })?;
+    /// assert_eq!(reply, "ready");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         self.assert_own_loop();
@@ -112,6 +197,19 @@ impl LocalExecutor {
     /// # Panics
     ///
     /// As [`run`](Self::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::LocalExecutor;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let task = executor.spawn(std::future::ready(()));
+    /// executor.run_once();
+    /// assert!(task.is_finished());
+    /// executor.run_once(); // There is nothing to do, and nothing is waited for.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn run_once(&self) {
         self.assert_own_loop();
@@ -132,6 +230,38 @@ impl LocalExecutor {
     /// Cancels all tasks and drops their futures, here and now, repeating for what their destructors
     /// spawn, within a bound. Returns the tasks that survived: one that is being polled, or destructors
     /// that spawn for ever. Afterwards the executor takes nothing more: what is spawned is cancelled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// use executor::LocalExecutor;
+    ///
+    /// /// Says when it is dropped.
+    /// struct Guard(Rc<Cell<bool>>);
+    ///
+    /// impl Drop for Guard {
+    ///     fn drop(&mut self) {
+    ///         self.0.set(true);
+    ///     }
+    /// }
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let dropped = Rc::new(Cell::new(false));
+    /// let guard = Guard(Rc::clone(&dropped));
+    /// let task = executor.spawn(async move {
+    ///     std::future::pending::<()>().await;
+    ///     drop(guard);
+    /// });
+    /// assert!(executor.shutdown().is_empty(), "nothing has survived");
+    /// assert!(dropped.get() && task.is_finished());
+    ///
+    /// let late = executor.spawn(async { 1 });
+    /// assert!(executor.run(late).unwrap_err().is_cancelled());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn shutdown(&self) -> Vec<TaskLabel> {
         self.core.shutdown()
     }
@@ -147,6 +277,26 @@ impl LocalExecutor {
     /// Only a crowd is concerned: where timers have just fired and four or more are due within `slack`, the next
     /// ones fire together, at its end. A timer that is alone is never late on purpose, and neither is one on
     /// the guest's clocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use executor::LocalExecutor;
+    /// use executor::clock::Clock;
+    /// use executor::time::sleep;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// executor.set_timer_slack(Duration::ZERO);
+    /// let began = Clock::Realtime.now();
+    /// let crowd: Vec<_> = (0..8).map(|n| executor.spawn(sleep(Duration::from_micros(200 + n)))).collect();
+    /// for sleeper in crowd {
+    ///     executor.run(sleeper).expect("it does not panic");
+    /// }
+    /// assert!(Clock::Realtime.now() - began >= 207_000, "none ends early, with slack or without");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_timer_slack(&self, slack: Duration) {
         self.core.loop_timers().set_slack(slack);
     }
@@ -179,6 +329,29 @@ impl Drop for LocalExecutor {
 
 /// Spawns on a [`LocalExecutor`] of this thread. When the executor is gone, what it spawns is cancelled
 /// at once.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{LocalExecutor, LocalSpawner};
+/// use futures_util::task::LocalSpawn;
+///
+/// async fn count_down(spawner: LocalSpawner, from: u32) -> u32 {
+///     let named = |n: u32| spawner.spawn_named(format!("step {n}"), async move { n - 1 });
+///     let next = named(from).await.expect("it does not panic");
+///     spawner.spawn(async move { next - 1 }).await.expect("it does not panic")
+/// }
+///
+/// let executor = LocalExecutor::new()?;
+/// let spawner = executor.spawner();
+/// assert_eq!(executor.run(count_down(spawner.clone(), 3)), 1);
+///
+/// // Libraries that spawn take a `LocalSpawn`.
+/// assert!(spawner.status_local().is_ok());
+/// drop(executor);
+/// assert!(spawner.status_local().unwrap_err().is_shutdown());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct LocalSpawner {
     core: Rc<Core>,

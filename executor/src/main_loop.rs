@@ -40,8 +40,8 @@ thread_local! {
     static DISPATCHING: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Runs a program on the main loop: initialises it, takes the Big QEMU Lock and lends `program` the right to
-/// run event loops. For standalone programs and tests; inside QEMU, the main loop is QEMU's, and
+/// Runs a program on the main loop: initialises it (`qemu_init_main_loop`), takes the Big QEMU Lock and lends
+/// `program` the right to run event loops. For standalone programs and tests; inside QEMU, the main loop is QEMU's, and
 /// `host::attach` is the way in. A program that has an event loop already keeps it, with a [`MainLoop`].
 ///
 /// When `program` returns, the main loop's tasks are cancelled and their futures dropped. May be called
@@ -50,6 +50,29 @@ thread_local! {
 /// # Panics
 ///
 /// Inside a task or another `run_main`; inside QEMU; and if the main loop cannot be initialised.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::clock::Clock;
+/// use executor::time::sleep;
+/// use executor::{MainCx, block_on, run_main};
+///
+/// /// A program: sleeps, and says for how long it really was.
+/// async fn program(_: &MainCx) -> i64 {
+///     let began = Clock::Realtime.now();
+///     sleep(Duration::from_millis(2)).await;
+///     Clock::Realtime.now() - began
+/// }
+///
+/// let slept = run_main(|nc| {
+///     assert!(executor::bql::is_locked());
+///     block_on(nc, program)
+/// });
+/// assert!(slept >= 2_000_000);
+/// ```
 #[track_caller]
 pub fn run_main<R>(program: impl for<'n> FnOnce(&'n mut NoCoroutine) -> R) -> R {
     const WHO: &str = "`run_main`";
@@ -191,6 +214,30 @@ fn core_of(
 /// # Panics
 ///
 /// If a `BqlRefCell` is borrowed by ambient code, now or when the future is suspended.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{MainCx, NoCoroutine, block_on, run_main};
+///
+/// async fn read_status(_: &MainCx) -> u8 {
+///     3
+/// }
+///
+/// /// Code that is not async calls an async function; `nc` says that it may.
+/// fn status(nc: &mut NoCoroutine) -> u8 {
+///     block_on(nc, read_status)
+/// }
+///
+/// run_main(|nc| {
+///     assert_eq!(status(nc), 3);
+///
+///     // What the future uses may be borrowed from here: it ends before `block_on` does.
+///     let mut seen = Vec::new();
+///     block_on(nc, async |cx: &MainCx| seen.push(read_status(cx).await));
+///     assert_eq!(seen, [3]);
+/// });
+/// ```
 #[track_caller]
 pub fn block_on<F, T>(nc: &mut NoCoroutine, task: F) -> T
 where
@@ -232,6 +279,31 @@ fn dispatch(run: impl FnOnce()) {
 }
 
 /// The main loop, seen from other threads: the way back. `Clone + Send + Sync`.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// use executor::{BqlCell, MainCx, NoCoroutine, block_on, run_main};
+///
+/// static WRITTEN: BqlCell<u32> = BqlCell::new(0);
+///
+/// run_main(|nc| {
+///     let main = nc.main();
+///     let worker = thread::spawn(move || {
+///         let write = |nc: &mut NoCoroutine| WRITTEN.set(nc, WRITTEN.get(nc) + 512);
+///         let (one, other) = (main.call(write), main.call(write)); // In any order,
+///         main.run(async move |cx: &MainCx| {
+///             one.await.unwrap();
+///             other.await.unwrap(); // but before what follows.
+///             cx.bql(|bql| WRITTEN.get(bql))
+///         })
+///     });
+///     let written = worker.join().unwrap();
+///     assert_eq!(block_on(nc, async move |_: &MainCx| written.await.unwrap()), 1024);
+/// });
+/// ```
 #[derive(Clone)]
 pub struct MainHandle {
     _private: (),
@@ -242,7 +314,10 @@ impl MainHandle {
         MainHandle { _private: () }
     }
 
-    /// Calls `f` on the main loop, outside of any task. Any thread.
+    /// Calls `f` on the main loop, outside of any task (`aio_bh_schedule_oneshot`). Any thread.
+    ///
+    /// QEMU runs bottom halves last in, first out, so several calls need not keep their order: who needs it
+    /// awaits the one before the next.
     #[track_caller]
     pub fn call<R: Send + 'static>(
         &self,
@@ -252,6 +327,8 @@ impl MainHandle {
     }
 
     /// Spawns a task on the main loop. Only the function and its output need be `Send`. Any thread.
+    ///
+    /// It gets there by a [`call`](Self::call), so several tasks need not begin in order.
     #[track_caller]
     pub fn run<F, T>(&self, task: F) -> Remote<T>
     where

@@ -42,6 +42,46 @@ use crate::task_fn::SendTaskFn;
 /// [`MainCx::spawn_migratable`], whose future is `Send`.
 ///
 /// Moving takes `&mut`, so two branches of a `join!` cannot both move the task that they share.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// use executor::{BqlCell, IoThread, MainCx, Migratable, block_on, run_main};
+///
+/// static CHECKED: BqlCell<u64> = BqlCell::new(0);
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     let task = nc.spawn_migratable(async move |m: &mut Migratable| {
+///         assert!(executor::bql::is_locked()); // It begins on the main loop.
+///         m.reschedule_to(&io).await;
+///         assert!(!executor::bql::is_locked()); // From here on it runs in the iothread.
+///         let sum = (1..=100).sum::<u64>();
+///         m.on_main(|bql| CHECKED.set(bql, sum)).await; // There, and back again.
+///         assert!(!executor::bql::is_locked());
+///         m.to_main().await.bql(|bql| CHECKED.get(bql))
+///     });
+///     assert_eq!(block_on(nc, async move |_: &MainCx| task.await.unwrap()), 5050);
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
+///
+/// What is kept across a move is `Send`, or it does not compile:
+///
+/// ```compile_fail
+/// # use executor::{IoContext, MainCx, Migratable};
+/// fn spawn(cx: &MainCx, io: IoContext) {
+///     let task = cx.spawn_migratable(async move |m: &mut Migratable| {
+///         let here = std::rc::Rc::new(1);
+///         m.reschedule_to(&io).await;
+///         drop(here);
+///     });
+///     task.detach();
+/// }
+/// ```
 pub struct Migratable {
     journey: Arc<Journey>,
 }
@@ -267,6 +307,8 @@ impl Migratable {
     }
 
     /// Moves this task to the main loop. The answer proves it until the next `.await`.
+    ///
+    /// If the main loop takes no more tasks, the task ends here, as cancelled.
     pub async fn to_main(&mut self) -> OnMain<'_> {
         self.reschedule(Place::Main).await;
         OnMain { _task: self, thread: PhantomData }
@@ -294,6 +336,27 @@ impl fmt::Debug for Migratable {
 }
 
 /// The move of a task to another thread. Await it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoContext, IoThread, MainCx, Migratable, block_on, run_main};
+///
+/// async fn elsewhere(m: &mut Migratable, io: IoContext) -> bool {
+///     let here = std::thread::current().id();
+///     let moving = m.reschedule_to(&io); // Nothing has happened yet,
+///     moving.await; // and what follows is on another thread.
+///     std::thread::current().id() != here
+/// }
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     let task = nc.spawn_migratable(async move |m: &mut Migratable| elsewhere(m, io).await);
+///     assert!(block_on(nc, async move |_: &MainCx| task.await.unwrap()));
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
 #[must_use = "the task moves when this is awaited"]
 pub struct Reschedule<'t> {
     task: &'t mut Migratable,
@@ -348,6 +411,28 @@ impl fmt::Debug for Reschedule<'_> {
 
 /// Proof that a migratable task is on the main loop, until its next `.await`: it is not `Send`, and its task
 /// must be.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{BqlCell, IoThread, MainCx, Migratable, block_on, run_main};
+///
+/// static JOBS: BqlCell<u32> = BqlCell::new(7);
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     let task = nc.spawn_migratable(async move |m: &mut Migratable| {
+///         m.reschedule_to(&io).await;
+///         let main = m.to_main().await;
+///         let jobs = main.bql(|bql| JOBS.replace(bql, 0));
+///         assert!(main.bql(|bql| JOBS.get(bql)) == 0, "without an `.await` between, nothing changes");
+///         jobs
+///     });
+///     assert_eq!(block_on(nc, async move |_: &MainCx| task.await.unwrap()), 7);
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
 pub struct OnMain<'t> {
     _task: &'t mut Migratable,
     thread: PhantomData<Rc<BoundToThisThread>>,

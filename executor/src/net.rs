@@ -5,19 +5,34 @@
 //! [`AsyncWrite`](futures_util::io::AsyncWrite) themselves and by reference, so one task can read while
 //! another writes:
 //!
-//! ```no_run
-//! use executor::net::UnixListener;
+//! ```
+//! use executor::LocalExecutor;
+//! use executor::net::UnixStream;
 //! use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 //!
-//! # async fn serve() -> std::io::Result<()> {
-//! let listener = UnixListener::bind("/run/echo.sock")?;
-//! loop {
-//!     let (stream, _) = listener.accept().await?;
+//! /// Sends back what it is sent, to the end.
+//! async fn echo(stream: &UnixStream) -> std::io::Result<()> {
 //!     let mut buffer = [0; 512];
-//!     let read = (&stream).read(&mut buffer).await?;
-//!     (&stream).write_all(&buffer[..read]).await?;
+//!     loop {
+//!         match (&*stream).read(&mut buffer).await? {
+//!             0 => return Ok(()),
+//!             count => (&*stream).write_all(&buffer[..count]).await?,
+//!         }
+//!     }
 //! }
-//! # }
+//!
+//! let executor = LocalExecutor::new()?;
+//! let (mut client, server) = executor.run(async { UnixStream::pair() })?;
+//! let serving = executor.spawn(async move { echo(&server).await });
+//! executor.run(async {
+//!     client.write_all(b"hello").await?;
+//!     let mut reply = [0; 5];
+//!     client.read_exact(&mut reply).await?;
+//!     assert_eq!(reply, *b"hello");
+//!     client.close().await?;
+//!     serving.await.expect("it does not panic")
+//! })?;
+//! # Ok::<(), std::io::Error>(())
 //! ```
 //!
 //! A stream that two tasks own goes into an `Rc` or an `Arc`.

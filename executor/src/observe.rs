@@ -9,6 +9,23 @@
 //! thread.
 //!
 //! It knows no executor: who reports brings the task's id along.
+//!
+//! # Examples
+//!
+//! ```
+//! use executor::LocalExecutor;
+//! use executor::observe::{Accounts, observe};
+//!
+//! let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+//! observe(accounts); // From here on, whatever executor it is.
+//!
+//! let executor = LocalExecutor::new()?;
+//! let slow = executor.spawn(async { (0..10_000_u64).map(std::hint::black_box).sum::<u64>() });
+//! executor.run(slow).expect("it does not panic");
+//! let times = accounts.times(executor.probe().thread()).expect("it has run something");
+//! assert!(times.poll.quantile(1.0) > Some(100), "no poll took longer than so many nanoseconds");
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod accounts;
 mod chrome_trace;
@@ -46,6 +63,41 @@ use crate::thread_id;
 /// Each event is reported by the thread on which it happens, in the middle of the executor's work: an observer
 /// takes notes and returns. It must not block, and what it does with executors itself is not observed. A panic
 /// is reported as a task's that nobody joins; the executor goes on.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Event, Observer, What, observe};
+///
+/// /// Notes who was spawned, and by whom.
+/// struct Family(Mutex<Vec<(Option<String>, u64)>>);
+///
+/// impl Observer for Family {
+///     fn observe(&self, event: &Event<'_>) {
+///         if let What::Spawned { label } = &event.what {
+///             let name = label.name.as_deref().map(str::to_owned);
+///             self.0.lock().unwrap().push((name, event.by));
+///         }
+///     }
+/// }
+///
+/// static FAMILY: Family = Family(Mutex::new(Vec::new()));
+///
+/// observe(&FAMILY);
+/// let executor = LocalExecutor::new()?;
+/// let spawner = executor.spawner();
+/// let parent = executor.spawn_named("parent", async move {
+///     spawner.spawn_named("child", async {}).detach();
+/// });
+/// let id = executor.probe().tasks()[0].label.id;
+/// executor.run(parent).expect("it does not panic");
+/// let family = FAMILY.0.lock().unwrap();
+/// assert_eq!(*family, [(Some("parent".to_owned()), 0), (Some("child".to_owned()), id)]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Observer: Send + Sync {
     /// Something happened. Any thread; for tasks of the main loop that is the main loop's, under the Big QEMU
     /// Lock, but for [`What::WokenElsewhere`].
@@ -53,6 +105,44 @@ pub trait Observer: Send + Sync {
 }
 
 /// Something that happened.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Event, Observer, observe};
+///
+/// /// Counts what happens in one thread.
+/// #[derive(Default)]
+/// struct InThread {
+///     thread: AtomicU32,
+///     events: AtomicU32,
+/// }
+///
+/// impl Observer for InThread {
+///     fn observe(&self, event: &Event<'_>) {
+///         if event.task != 0 && event.thread == self.thread.load(Ordering::Relaxed) {
+///             self.events.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// static HERE: InThread = InThread { thread: AtomicU32::new(0), events: AtomicU32::new(0) };
+///
+/// let executor = LocalExecutor::new()?;
+/// HERE.thread.store(executor.probe().thread(), Ordering::Relaxed);
+/// observe(&HERE);
+/// let elsewhere = std::thread::spawn(|| {
+///     let executor = LocalExecutor::new().expect("there are fds left");
+///     executor.run(executor.spawn(async {})).expect("it does not panic");
+/// });
+/// elsewhere.join().expect("it does not panic");
+/// executor.run(executor.spawn(async {})).expect("it does not panic");
+/// assert_eq!(HERE.events.load(Ordering::Relaxed), 3, "spawned, a poll begins, and ends");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {
@@ -67,6 +157,47 @@ pub struct Event<'a> {
 }
 
 /// What happened.
+///
+/// # Examples
+///
+/// What a task that yields once goes through:
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Event, Observer, What, observe};
+///
+/// struct Log(Mutex<Vec<&'static str>>);
+///
+/// impl Observer for Log {
+///     fn observe(&self, event: &Event<'_>) {
+///         self.0.lock().unwrap().push(match event.what {
+///             What::Spawned { .. } => "spawned",
+///             What::Ready => "ready",
+///             What::PollBegins => "poll",
+///             What::PollEnds { .. } => "end",
+///             _ => return,
+///         });
+///     }
+/// }
+///
+/// static LOG: Log = Log(Mutex::new(Vec::new()));
+///
+/// observe(&LOG);
+/// let executor = LocalExecutor::new()?;
+/// let mut yielded = false;
+/// let task = executor.spawn(std::future::poll_fn(move |cx| {
+///     if std::mem::replace(&mut yielded, true) {
+///         return std::task::Poll::Ready(());
+///     }
+///     cx.waker().wake_by_ref();
+///     std::task::Poll::Pending
+/// }));
+/// executor.run(task).expect("it does not panic");
+/// assert_eq!(*LOG.0.lock().unwrap(), ["spawned", "poll", "ready", "end", "poll", "end"]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum What<'a> {
@@ -93,6 +224,39 @@ pub enum What<'a> {
 }
 
 /// How a poll ended. After all but `Pending` the task has left its executor.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Event, Observer, Outcome, What, observe};
+///
+/// struct Ends(Mutex<Vec<Outcome>>);
+///
+/// impl Observer for Ends {
+///     fn observe(&self, event: &Event<'_>) {
+///         match event.what {
+///             What::PollEnds { outcome } if outcome != Outcome::Pending => {
+///                 self.0.lock().unwrap().push(outcome);
+///             }
+///             _ => {}
+///         }
+///     }
+/// }
+///
+/// static ENDS: Ends = Ends(Mutex::new(Vec::new()));
+///
+/// observe(&ENDS);
+/// let executor = LocalExecutor::new()?;
+/// executor.run(executor.spawn(async {})).expect("it does not panic");
+/// executor.run(executor.spawn(async { panic!("it does") })).unwrap_err();
+/// let waits = executor.spawn(std::future::pending::<()>());
+/// executor.run(waits.cancel());
+/// assert_eq!(*ENDS.0.lock().unwrap(), [Outcome::Completed, Outcome::Panicked, Outcome::Cancelled]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {

@@ -14,6 +14,31 @@ use crate::task_table::Row;
 
 /// Lists and cancels the tasks of an executor, from any thread, also while the executor is stuck in a
 /// poll. What an out-of-band `x-query-tasks` needs.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+/// use std::thread;
+///
+/// use executor::LocalExecutor;
+///
+/// let executor = LocalExecutor::new()?;
+/// let stuck = executor.spawn_named("stuck", pending::<()>());
+/// let probe = executor.probe();
+/// let operator = thread::spawn(move || {
+///     // The executor's thread may be busy, or hang, meanwhile.
+///     let tasks = probe.tasks();
+///     assert_eq!(tasks[0].label.name.as_deref(), Some("stuck"));
+///     assert_eq!(probe.stats().live, 1);
+///     assert!(probe.cancel(tasks[0].label.id));
+///     probe.thread()
+/// });
+/// let thread = operator.join().expect("it does not panic");
+/// assert_eq!(thread, executor.probe().thread());
+/// assert!(executor.run(stuck).unwrap_err().is_cancelled());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Probe {
     home: Arc<Home>,
@@ -21,6 +46,24 @@ pub struct Probe {
 }
 
 /// A task, as [`Probe::tasks`] found it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{LocalExecutor, label};
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.spawn_named("disk", label("the drive", std::future::pending::<()>())).detach();
+/// executor.run_once();
+///
+/// for task in executor.probe().tasks() {
+///     let line = format!("{}: {} poll, waits for {}", task.label, task.polls, task.waits_for.join(" in "));
+///     assert!(line.starts_with("task "));
+///     assert!(line.contains("`disk` spawned at") && line.ends_with(": 1 poll, waits for the drive"));
+/// }
+/// assert_eq!(executor.probe().tasks().len(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskInfo {
@@ -38,6 +81,30 @@ impl Probe {
     }
 
     /// The live tasks, in the order of their ids.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use std::thread;
+    ///
+    /// use executor::LocalExecutor;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let (unblock, blocked) = channel();
+    /// let stuck = executor.spawn_named("stuck", async move { blocked.recv() }); // Blocks the thread.
+    /// let probe = executor.probe();
+    /// let operator = thread::spawn(move || {
+    ///     let tasks = probe.tasks(); // Waits for nobody.
+    ///     unblock.send(()).expect("it waits for this");
+    ///     tasks
+    /// });
+    /// executor.run(stuck).expect("it does not panic").expect("it was unblocked");
+    /// let tasks = operator.join().expect("it does not panic");
+    /// assert_eq!(tasks.len(), 1);
+    /// assert_eq!(tasks[0].label.name.as_deref(), Some("stuck"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
         let info = |row: Row| TaskInfo {
             waits_for: label::of(row.label.id),

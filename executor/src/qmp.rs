@@ -22,6 +22,53 @@
 //!
 //! What clients see is QEMU's wire format to the byte, as recorded from a live QEMU; the modules
 //! say where they differ on purpose, which is where QEMU's answer is not JSON.
+//!
+//! # Examples
+//!
+//! From bytes to bytes, without a socket: what a [`Server`] does for each client.
+//!
+//! ```
+//! use executor::qmp::{Call, Command, Coroutine, Error, Registry, Session, SessionOptions};
+//! use executor::qmp::{Version, VersionNumber};
+//! use executor::{MainCx, NoCoroutine, block_on, run_main};
+//!
+//! struct Status;
+//!
+//! impl Command for Status {
+//!     const NAME: &'static str = "query-status";
+//!     type Mode = Coroutine;
+//!     type Args = ();
+//!     type Ret = String;
+//! }
+//!
+//! async fn status(_: &MainCx, (): ()) -> Result<String, Error> {
+//!     Ok("running".to_owned())
+//! }
+//!
+//! /// Runs the requests that have come, one after the other.
+//! fn serve(nc: &mut NoCoroutine, registry: &Registry, session: &mut Session) {
+//!     while let Some(request) = session.next_request() {
+//!         let arguments = request.arguments;
+//!         let outcome = match registry.find(&request.name, request.ticket.is_oob()) {
+//!             Ok(Call::Coroutine(call)) => {
+//!                 block_on(nc, async move |cx: &MainCx| call(cx, arguments).await)
+//!             }
+//!             Ok(Call::Blocking(call)) => call(nc, arguments),
+//!             Ok(Call::Oob(_)) => Err(Error::generic("This monitor has no thread of its own")),
+//!             Err(error) => Err(error),
+//!         };
+//!         session.respond(request.ticket, outcome);
+//!     }
+//! }
+//!
+//! let mut registry = Registry::new();
+//! registry.command::<Status, _>(status);
+//! let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+//! let mut session = Session::new(SessionOptions::new(Version { qemu, package: String::new() }));
+//! session.feed(b"{'execute': 'qmp_capabilities'} {'execute': 'query-status'}");
+//! run_main(|nc| serve(nc, &registry, &mut session));
+//! assert!(session.unsent().ends_with(b"{\"return\": {}}\r\n{\"return\": \"running\"}\r\n"));
+//! ```
 
 #![forbid(unsafe_code)]
 

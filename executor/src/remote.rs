@@ -32,6 +32,34 @@ use crate::task::{JoinError, TaskLabel};
 /// Dropping it asks for cancellation and does not wait: the remote future is dropped, on its own thread,
 /// the next time it would be polled. [`detach`](Self::detach) lets it run on, and
 /// [`cancel`](Self::cancel) waits until it is gone.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+///
+/// use executor::{IoThread, MainCx, block_on, reschedule_to, run_main};
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let io = thread.io();
+///     block_on(nc, async move |_: &MainCx| {
+///         let answer = reschedule_to(&io, async { 42 });
+///         assert_eq!(answer.await.unwrap(), 42);
+///
+///         let panics = reschedule_to(&io, async { panic!("over there") });
+///         assert!(panics.await.unwrap_err().is_panic());
+///
+///         let endless = reschedule_to(&io, pending::<()>());
+///         assert!(!endless.is_finished());
+///         assert_eq!(endless.cancel().await, None); // Gone now: what it used may be freed.
+///
+///         drop(reschedule_to(&io, pending::<()>())); // Will be gone soon.
+///         reschedule_to(&io, async {}).detach(); // Goes on without a handle.
+///     });
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
 #[must_use = "dropping a `Remote` cancels its task; await it, or say `.detach()`"]
 pub struct Remote<T> {
     end: NearEnd<T>,

@@ -14,6 +14,34 @@ use crate::remote::{Remote, parcel};
 /// Spawns on an executor from any thread.
 ///
 /// When the executor is gone, what it is given is dropped, and its [`Remote`] says "cancelled".
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+/// use std::thread;
+///
+/// use executor::LocalExecutor;
+///
+/// let executor = LocalExecutor::new()?;
+/// let remote = executor.remote();
+/// let client = thread::spawn(move || {
+///     let sum = remote.spawn(async { 1 + 2 }); // `Send`, and moved over;
+///     let text = remote.spawn_with(|| async {
+///         Rc::new("made there").to_string() // made there, so it need not be.
+///     });
+///     (sum, text)
+/// });
+/// let (sum, text) = client.join().expect("it does not panic");
+/// assert_eq!(executor.run(sum).expect("it does not panic"), 3);
+/// assert_eq!(executor.run(text).expect("it does not panic"), "made there");
+///
+/// let remote = executor.remote();
+/// drop(executor);
+/// let refused = LocalExecutor::new()?.run(remote.spawn(async {}));
+/// assert!(refused.unwrap_err().is_cancelled());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RemoteSpawner {
     home: Arc<Home>,
@@ -38,6 +66,41 @@ impl RemoteSpawner {
     }
 
     /// Spawns a future that is made there, so that only the function and the output need be `Send`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// use std::rc::Rc;
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// use executor::LocalExecutor;
+    /// use executor::time::sleep;
+    ///
+    /// thread_local! {
+    ///     /// What belongs to the executor's thread, and must not leave it.
+    ///     static DEVICES: RefCell<Vec<Rc<str>>> = RefCell::default();
+    /// }
+    ///
+    /// async fn plug(name: String) -> usize {
+    ///     let device: Rc<str> = name.into(); // Not `Send`, and neither is this future.
+    ///     DEVICES.with_borrow_mut(|devices| devices.push(Rc::clone(&device)));
+    ///     sleep(Duration::from_micros(1)).await; // It takes its time.
+    ///     device.len()
+    /// }
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let remote = executor.remote();
+    /// let client = thread::spawn(move || {
+    ///     let name = "net0".to_owned(); // Moved over, so it is `Send`.
+    ///     remote.spawn_with(move || plug(name))
+    /// });
+    /// let plugged = executor.run(client.join().expect("it does not panic"));
+    /// assert_eq!(plugged.expect("it does not panic"), 4);
+    /// assert_eq!(DEVICES.take(), [Rc::from("net0")]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn spawn_with<M, F>(&self, make: M) -> Remote<F::Output>
     where

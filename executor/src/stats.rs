@@ -33,6 +33,23 @@ pub(crate) struct Counters {
 }
 
 /// What an executor has done so far.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+///
+/// let executor = LocalExecutor::new()?;
+/// let before = executor.stats();
+/// executor.spawn(async {}).detach();
+/// executor.spawn(std::future::pending::<()>()).detach();
+/// executor.run_once();
+///
+/// let now = executor.stats();
+/// assert_eq!(now.spawned - before.spawned, 2);
+/// assert_eq!((now.live, now.completed, now.polls), (1, 1, 2));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -67,6 +67,21 @@ use std::panic::Location;
 use std::sync::Arc;
 
 /// Which task: for people, in messages and listings.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{LocalExecutor, TaskLabel};
+///
+/// let executor = LocalExecutor::new()?;
+/// let task = executor.spawn_named("worker", async { TaskLabel::current() });
+/// let label = executor.run(task).expect("it does not panic").expect("it is a task");
+/// assert_eq!(label.name.as_deref(), Some("worker"));
+/// assert_eq!(label.spawned_at.line(), line!() - 3);
+/// assert!(label.to_string().starts_with(&format!("task {} `worker` spawned at", label.id)));
+/// assert!(TaskLabel::current().is_none(), "this is no task");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TaskLabel {
     /// Unique in the process.

@@ -11,6 +11,29 @@ use std::pin::Pin;
 /// future may borrow the capability that it is given. Implemented for every function that fits. A plain
 /// closure that returns an `async` block does not: its return type cannot name the borrow. Before Rust 1.85,
 /// which has async closures, [`boxed`] makes it fit.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{MainCx, NoCoroutine, TaskFn, block_on, run_main};
+///
+/// /// A function of the program's own that takes async functions of a task.
+/// fn twice<F>(nc: &mut NoCoroutine, task: F) -> (u32, u32)
+/// where
+///     F: for<'a> TaskFn<&'a MainCx, u32> + Copy,
+/// {
+///     (block_on(nc, task), block_on(nc, task))
+/// }
+///
+/// async fn five(_: &MainCx) -> u32 {
+///     5
+/// }
+///
+/// run_main(|nc| {
+///     assert_eq!(twice(nc, five), (5, 5));
+///     assert_eq!(twice(nc, async |cx: &MainCx| cx.bql(|_bql| 7)), (7, 7));
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async function of `{A}` that returns `{T}`",
     label = "expected a named `async fn`, or an async closure",
@@ -33,6 +56,29 @@ where
 /// A [`TaskFn`] whose future is `Send`, whatever it was lent.
 ///
 /// `AsyncFnOnce` cannot say that; this can, for named `async fn`s and async closures alike.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{MainCx, Migratable, Remote, SendTaskFn, block_on, run_main};
+///
+/// /// A function of the program's own that takes async functions of a task that may move.
+/// fn start<F>(cx: &MainCx, journey: F) -> Remote<u32>
+/// where
+///     F: for<'a> SendTaskFn<&'a mut Migratable, u32> + Send + 'static,
+/// {
+///     cx.spawn_migratable(journey)
+/// }
+///
+/// async fn travel(_: &mut Migratable) -> u32 {
+///     42
+/// }
+///
+/// run_main(|nc| {
+///     let answer = block_on(nc, async |cx: &MainCx| start(cx, travel).await);
+///     assert_eq!(answer.unwrap(), 42);
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an async function of `{A}` that returns `{T}` and whose future is `Send`",
     label = "expected a named `async fn`, or an async closure, that keeps only `Send` values across an `.await`"

@@ -18,6 +18,41 @@
 //!
 //! Threads: everything here is `Send`. Constructors can be called anywhere (they read the clock);
 //! polling needs an executor on the thread.
+//!
+//! # Examples
+//!
+//! A server that reminds a client who says nothing, and gives up after the third time:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use executor::LocalExecutor;
+//! use executor::net::UnixStream;
+//! use executor::time::timeout;
+//! use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! async fn serve(mut client: UnixStream) -> std::io::Result<Option<u8>> {
+//!     let mut byte = [0];
+//!     for _ in 0..3 {
+//!         match timeout(Duration::from_millis(2), client.read_exact(&mut byte)).await {
+//!             Ok(read) => return read.map(|()| Some(byte[0])),
+//!             Err(_elapsed) => client.write_all(b"well?").await?,
+//!         }
+//!     }
+//!     Ok(None)
+//! }
+//!
+//! let executor = LocalExecutor::new()?;
+//! executor.run(async {
+//!     let (mut silent, client) = UnixStream::pair()?;
+//!     assert_eq!(serve(client).await?, None);
+//!     let mut heard = String::new();
+//!     silent.read_to_string(&mut heard).await?;
+//!     assert_eq!(heard, "well?well?well?");
+//!     Ok::<_, std::io::Error>(())
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -26,19 +61,19 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::{FusedStream, Stream};
-
-use crate::clock::{Clock, saturating_ns};
+use crate::clock::Clock;
 use crate::current;
 
 pub(crate) mod queue;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 pub(crate) use queue::TimerQueue;
+pub use ticks::{Interval, interval, interval_on};
 
 use queue::TimerKey;
 
@@ -50,6 +85,22 @@ use queue::TimerKey;
 /// # Panics
 ///
 /// Polling it outside any executor panics.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::clock::Clock;
+/// use executor::time::sleep;
+///
+/// let executor = LocalExecutor::new()?;
+/// let began = Clock::Realtime.now();
+/// executor.run(sleep(Duration::from_millis(2)));
+/// assert!(Clock::Realtime.now() - began >= 2_000_000, "it never ends early");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn sleep(duration: Duration) -> Sleep {
     sleep_on(Clock::Realtime, duration)
 }
@@ -61,6 +112,29 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # Panics
 ///
 /// Polling it outside any executor panics.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::clock::{Clock, pause_virtual, resume_virtual};
+/// use executor::time::{sleep_on, timeout};
+/// use executor::{MainCx, block_on, run_main};
+///
+/// const MS: Duration = Duration::from_millis(1);
+///
+/// async fn guest_sleeps(_: &MainCx) -> bool {
+///     timeout(20 * MS, sleep_on(Clock::Virtual, MS)).await.is_ok()
+/// }
+///
+/// run_main(|nc| {
+///     pause_virtual(nc); // As QMP's `stop` does.
+///     assert!(!block_on(nc, guest_sleeps), "no time passes for a guest that is paused");
+///     resume_virtual(nc);
+///     assert!(block_on(nc, async |_: &MainCx| sleep_on(Clock::Virtual, MS).await) == ());
+/// });
+/// ```
 pub fn sleep_on(clock: Clock, duration: Duration) -> Sleep {
     if duration.is_zero() {
         return Sleep { clock, deadline: clock.now(), state: State::Elapsed };
@@ -75,32 +149,25 @@ pub fn sleep_on(clock: Clock, duration: Duration) -> Sleep {
 /// # Panics
 ///
 /// Polling it outside any executor panics.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::clock::Clock;
+/// use executor::time::sleep_until;
+///
+/// let executor = LocalExecutor::new()?;
+/// let deadline = Clock::Realtime.after(Duration::from_millis(2));
+/// executor.run(sleep_until(Clock::Realtime, deadline));
+/// assert!(Clock::Realtime.now() >= deadline);
+/// executor.run(sleep_until(Clock::Realtime, deadline)); // It has passed: ready at once.
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn sleep_until(clock: Clock, deadline: i64) -> Sleep {
     Sleep { clock, deadline, state: State::new(clock, deadline) }
-}
-
-/// Ticks once per `period` of the real-time clock; see [`interval_on`].
-///
-/// # Panics
-///
-/// If `period` is zero. Polling it outside any executor panics.
-pub fn interval(period: Duration) -> Interval {
-    interval_on(Clock::Realtime, period)
-}
-
-/// Ticks once per `period` of `clock`, the first time one period from now.
-///
-/// The ticks stay in phase: they fall on the start time plus multiples of the period, however late
-/// any of them was served. Ticks that were missed altogether, because the loop was busy or nobody
-/// polled, are merged into one and not made up for, as QEMU's periodic timers do that re-arm
-/// themselves from the current time.
-///
-/// # Panics
-///
-/// If `period` is zero. Polling it outside any executor panics.
-pub fn interval_on(clock: Clock, period: Duration) -> Interval {
-    assert!(!period.is_zero(), "an interval needs a period longer than zero");
-    Interval { sleep: sleep_on(clock, period), period: saturating_ns(period) }
 }
 
 /// Runs `future` for at most `duration` of the real-time clock; see [`timeout_on`].
@@ -112,6 +179,33 @@ pub fn interval_on(clock: Clock, period: Duration) -> Interval {
 /// # Panics
 ///
 /// Polling it outside any executor panics.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::net::UnixStream;
+/// use executor::time::timeout;
+/// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let (mut client, mut server) = UnixStream::pair()?;
+///     let mut byte = [0];
+///     let silence = timeout(Duration::from_millis(2), client.read_exact(&mut byte)).await;
+///     assert!(silence.is_err(), "the server has said nothing");
+///
+///     server.write_all(b"!").await?;
+///     let answer = timeout(Duration::from_secs(10), client.read_exact(&mut byte)).await;
+///     answer.expect("the answer is there")?;
+///     assert_eq!(byte, *b"!");
+///     Ok::<(), std::io::Error>(())
+/// })
+/// # .map_err(Into::<Box<dyn std::error::Error>>::into)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn timeout<F: Future>(
     duration: Duration,
     future: F,
@@ -133,6 +227,25 @@ pub fn timeout<F: Future>(
 /// # Panics
 ///
 /// Polling it outside any executor panics.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+/// use std::time::Duration;
+///
+/// use executor::clock::Clock;
+/// use executor::time::timeout_on;
+/// use executor::{MainCx, block_on, run_main};
+///
+/// /// Gives the guest two milliseconds of its own time to answer.
+/// async fn ask_guest(_: &MainCx) -> Option<u32> {
+///     let answer = pending(); // It does not.
+///     timeout_on(Clock::Virtual, Duration::from_millis(2), answer).await.ok()
+/// }
+///
+/// run_main(|nc| assert_eq!(block_on(nc, ask_guest), None));
+/// ```
 pub fn timeout_on<F: Future>(
     clock: Clock,
     duration: Duration,
@@ -152,6 +265,26 @@ pub fn timeout_on<F: Future>(
 /// A future that waits for a deadline; made by [`sleep`] and its relatives.
 ///
 /// It may be polled again after it has completed, and completes again at once.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::clock::Clock;
+/// use executor::time::sleep;
+///
+/// let executor = LocalExecutor::new()?;
+/// let mut idle = sleep(Duration::from_secs(3600));
+/// assert_eq!(idle.clock(), Clock::Realtime);
+/// assert!(idle.deadline() > Clock::Realtime.now() && !idle.is_elapsed());
+/// // Something has happened: it counts from here again.
+/// idle.reset(Clock::Realtime.after(Duration::from_millis(1)));
+/// executor.run(&mut idle);
+/// assert!(idle.is_elapsed());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
@@ -252,58 +385,23 @@ impl Drop for Registration {
     }
 }
 
-/// A stream of ticks; made by [`interval`] and [`interval_on`].
-///
-/// Each item is the time the tick was due at, in nanoseconds on the interval's clock. The stream
-/// never ends.
-#[derive(Debug)]
-#[must_use = "streams do nothing unless polled"]
-pub struct Interval {
-    sleep: Sleep,
-    period: i64,
-}
-
-impl Interval {
-    /// Waits for the next tick and returns the time it was due at.
-    ///
-    /// Dropping the future before it completes loses no tick.
-    pub async fn tick(&mut self) -> i64 {
-        poll_fn(|cx| self.poll_tick(cx)).await
-    }
-
-    /// Returns the period in nanoseconds.
-    #[must_use]
-    pub fn period(&self) -> i64 {
-        self.period
-    }
-
-    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<i64> {
-        ready!(Pin::new(&mut self.sleep).poll(cx));
-        let due = self.sleep.deadline;
-        let late = self.sleep.clock.now().saturating_sub(due).max(0);
-        // The tick after the last one that has passed.
-        let ahead = (late / self.period).saturating_add(1).saturating_mul(self.period);
-        self.sleep.deadline = due.saturating_add(ahead);
-        self.sleep.state = State::Idle;
-        Poll::Ready(due)
-    }
-}
-
-impl Stream for Interval {
-    type Item = i64;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<i64>> {
-        self.poll_tick(cx).map(Some)
-    }
-}
-
-impl FusedStream for Interval {
-    fn is_terminated(&self) -> bool {
-        false
-    }
-}
-
 /// The error of a [`timeout`] whose time was up first.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::{pending, ready};
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::time::{Elapsed, timeout};
+///
+/// let executor = LocalExecutor::new()?;
+/// let error: Elapsed = executor.run(timeout(Duration::ZERO, pending::<()>())).unwrap_err();
+/// assert_eq!(error.to_string(), "the time is up");
+/// assert_eq!(executor.run(timeout(Duration::ZERO, ready(1))), Ok(1), "ready is ready");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed {
     _private: (),

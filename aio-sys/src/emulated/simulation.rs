@@ -25,6 +25,28 @@
 //!
 //! Not simulated: threads that the program makes in another way, the executor's thread pool among them, and the
 //! content of what is read from outside.
+//!
+//! # Examples
+//!
+//! ```
+//! use aio_sys::emulated::simulation::{Plan, Report, choose, note, preempt, run, spawn};
+//!
+//! fn program() -> u32 {
+//!     let threads = ["one", "other"].map(|name| {
+//!         spawn(name, move || {
+//!             preempt(); // Here the seed may let somebody else go on.
+//!             note(format_args!("{name} is here"));
+//!             choose(6) as u32
+//!         })
+//!     });
+//!     threads.into_iter().map(|thread| thread.join()).sum()
+//! }
+//!
+//! let outcomes: Vec<(u32, Report)> = (0..20).map(|seed| run(Plan::new(seed), program)).collect();
+//! assert_eq!(run(Plan::new(7), program), outcomes[7], "the same again");
+//! let one_first = |(_, report): &(u32, Report)| report.trace.find("one is") < report.trace.find("other is");
+//! assert!(outcomes.iter().any(one_first) && !outcomes.iter().all(one_first));
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -12,6 +12,35 @@ use aio_sys::AioContext;
 ///
 /// A counted reference: `clone` stands for `aio_context_ref`, `drop` for `aio_context_unref`. It keeps the
 /// object alive, not the thread that runs it. For any thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Context, LocalExecutor, run_main};
+///
+/// // A thread of the program's own has no event loop until it asks for one.
+/// assert!(Context::current().is_none());
+/// let own = Context::for_this_thread()?;
+/// assert_eq!(Context::current().as_ref(), Some(&own));
+/// own.set_poll_params(32_000, 2, 2)?; // Looks for 32 us before it sleeps.
+/// let executor = LocalExecutor::attach(&own);
+/// assert_eq!(executor.run(async { 6 * 7 }), 42);
+///
+/// // The other end of C's pointer.
+/// // SAFETY: `own` keeps it alive.
+/// let same = unsafe { Context::from_raw(own.as_raw()) };
+/// assert!(same.is_some_and(|same| same == own && same.is_home()));
+///
+/// // The main loop has two, of which nested loops run the first alone.
+/// let main_loop = std::thread::spawn(|| {
+///     run_main(|_nc| {
+///         assert!(Context::main() != Context::iohandler());
+///         assert!(Context::main().is_home() && Context::iohandler().is_home());
+///     });
+/// });
+/// main_loop.join().unwrap();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Context {
     raw: NonNull<AioContext>,
 }
@@ -162,8 +191,13 @@ impl Context {
         unsafe { aio_sys::aio_poll(self.as_raw(), blocking) }
     }
 
-    /// Sets how long the loop looks for events before it sleeps (`aio_context_set_poll_params`):
-    /// up to `max_ns`, growing and shrinking by the factors, 0 for QEMU's defaults. Any thread.
+    /// Sets how long the loop looks for events before it sleeps (`aio_context_set_poll_params`): for up to
+    /// `max_ns` nanoseconds, 0 for not at all. The time is multiplied by `grow` (0: by 2) where that pays, and
+    /// divided by `shrink` (0: it starts again from none) where it does not. Any thread.
+    ///
+    /// # Errors
+    ///
+    /// If one of the numbers is negative.
     pub fn set_poll_params(&self, max_ns: i64, grow: i64, shrink: i64) -> io::Result<()> {
         let mut error = ptr::null_mut();
         // SAFETY: [ctx-ref]; `error` is null and outlives the call.

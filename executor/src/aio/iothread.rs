@@ -19,6 +19,30 @@ use crate::drop_on_main::DropOnMain;
 /// A counted reference (`object_ref`), which keeps the thread running. The thread ends when it was
 /// [destroyed](Self::destroy) and the last reference is gone. The release waits for the thread, so it happens
 /// [on the main loop](DropOnMain), wherever the reference is dropped: an iothread cannot wait for itself.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoCx, IoThread, MainCx, block_on, run_main};
+///
+/// async fn work(_: &IoCx) -> u32 {
+///     assert!(!executor::bql::is_locked());
+///     42
+/// }
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     assert!(IoThread::create(nc, "io0").is_err(), "the id is in use");
+///     assert_eq!(IoThread::by_id(nc, "io0").unwrap().context(), thread.context());
+///
+///     let working = thread.io().run(work);
+///     let answer = block_on(nc, async move |_: &MainCx| working.await.unwrap());
+///     assert_eq!((thread.id(), answer), ("io0", 42));
+///
+///     thread.destroy(nc).unwrap();
+///     assert!(IoThread::list(nc).is_empty());
+/// });
+/// ```
 pub struct IoThread {
     raw: NonNull<IOThread>,
     id: Arc<str>,
@@ -46,6 +70,25 @@ impl Drop for Reference {
 }
 
 /// An iothread, as `query-iothreads` shows it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{IoCx, IoThread, MainCx, block_on, run_main};
+///
+/// async fn nothing(_: &IoCx) {}
+///
+/// run_main(|nc| {
+///     let thread = IoThread::create(nc, "io0").unwrap();
+///     let started = thread.io().run(nothing); // It has a number when it has done something.
+///     block_on(nc, async move |_: &MainCx| started.await.unwrap());
+///
+///     let threads = IoThread::list(nc);
+///     assert_eq!(&*threads[0].id, "io0");
+///     assert_ne!(threads[0].thread_id, 0);
+///     thread.destroy(nc).unwrap();
+/// });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IoThreadInfo {

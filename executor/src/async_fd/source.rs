@@ -71,6 +71,45 @@ const EVENTS: u64 = !(EVENT - 1);
 /// An observation that a direction was ready.
 ///
 /// It is what clearing takes: readiness that is newer than the observation stays.
+///
+/// # Examples
+///
+/// What [`read_with`](super::AsyncFd::read_with) does, by hand, for an operation that reads more than once:
+///
+/// ```
+/// use std::io::{self, Read, Write};
+/// use std::os::unix::net::UnixStream;
+///
+/// use executor::LocalExecutor;
+/// use executor::async_fd::AsyncFd;
+///
+/// /// Reads to the end.
+/// async fn read_all(fd: &AsyncFd<UnixStream>) -> io::Result<(Vec<u8>, bool)> {
+///     let mut text = Vec::new();
+///     loop {
+///         let ready = fd.readable().await?;
+///         match fd.get_ref().read_to_end(&mut text) {
+///             // Only what blocks shows that there is no more.
+///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => fd.clear_ready(ready),
+///             result => return result.map(|_| (text, ready.is_unusual())),
+///         }
+///     }
+/// }
+///
+/// let executor = LocalExecutor::new()?;
+/// let (mut near, far) = UnixStream::pair()?;
+/// far.set_nonblocking(true)?;
+/// let (text, ended) = executor.run(async {
+///     let far = AsyncFd::read_only(far)?;
+///     near.write_all(b"some")?;
+///     let reading = executor.spawn(async move { read_all(&far).await });
+///     near.write_all(b"thing")?;
+///     drop(near);
+///     reading.await.expect("it does not panic")
+/// })?;
+/// assert!(text == b"something" && ended);
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
     word: u64,

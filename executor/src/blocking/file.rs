@@ -23,6 +23,31 @@ use super::{Blocking, blocking, submit};
 /// A file whose operations do not block the caller.
 ///
 /// Clones share the file.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::blocking::File;
+///
+/// # let path = std::env::temp_dir().join(format!("executor-file-{}", std::process::id()));
+/// # let there = path.clone();
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async move {
+///     let file = File::from(std::fs::File::create_new(&path)?);
+///     let (buffer, written) = file.write_at(b"0123456789".to_vec(), 0).await;
+///     assert_eq!((buffer.len(), written?), (10, 10));
+///     file.sync_data().await?;
+///     assert_eq!(file.get_ref().metadata()?.len(), 10);
+///
+///     let file = File::open(path).await?;
+///     let (buffer, read) = file.read_at(buffer, 8).await; // The buffer is used again.
+///     assert_eq!(buffer[..read?], *b"89", "there are no more");
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # std::fs::remove_file(there)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct File {
     inner: Arc<fs::File>,

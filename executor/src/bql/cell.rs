@@ -16,6 +16,33 @@ use crate::cx::Bql;
 ///
 /// The counterpart of [`std::cell::Cell`], which can be shared between threads. See the
 /// [module](super) for when to use which cell.
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::{BqlCell, with_bql};
+///
+/// struct Timer {
+///     period: BqlCell<u32>,
+///     owner: BqlCell<Option<String>>,
+/// }
+///
+/// static TIMER: Timer = Timer { period: BqlCell::new(0), owner: BqlCell::new(None) };
+///
+/// with_bql(|bql| {
+///     TIMER.period.set(bql, 20);
+///     assert_eq!(TIMER.period.replace(bql, 50), 20);
+///     assert_eq!(TIMER.period.get(bql), 50);
+///     TIMER.owner.set(bql, Some("rtc".to_owned()));
+///     // What is no `Copy` is taken out, and put back.
+///     assert_eq!(TIMER.owner.take(bql).as_deref(), Some("rtc"));
+/// });
+///
+/// // Whoever owns the cell needs no lock.
+/// let mut own = BqlCell::new(1);
+/// *own.get_mut() += 1;
+/// assert_eq!(own.into_inner(), 2);
+/// ```
 #[derive(Default)]
 #[repr(transparent)]
 pub struct BqlCell<T> {

@@ -28,6 +28,28 @@ const EXCLUSIVE: isize = -1;
 /// The counterpart of [`std::cell::RefCell`], which can be shared between threads. See the
 /// [module](super) for when to use which cell, and for what to do instead of keeping a borrow
 /// across an `.await`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::{BqlRefCell, with_bql};
+///
+/// static DISKS: BqlRefCell<Vec<&str>> = BqlRefCell::new(Vec::new());
+///
+/// with_bql(|bql| {
+///     DISKS.borrow_mut(bql).push("vda");
+///     assert_eq!(*DISKS.borrow(bql), ["vda"]);
+///     DISKS.with_mut(bql, |disks| disks.push("vdb"));
+///     assert_eq!(DISKS.with(bql, Vec::len), 2);
+///     assert_eq!(DISKS.replace(bql, vec!["sda"]), ["vda", "vdb"]);
+///     assert_eq!(DISKS.take(bql), ["sda"]);
+/// });
+///
+/// // Whoever owns the cell needs no lock.
+/// let mut own = BqlRefCell::new(vec![1]);
+/// own.get_mut().push(2);
+/// assert_eq!(own.into_inner(), [1, 2]);
+/// ```
 pub struct BqlRefCell<T: ?Sized> {
     flag: Cell<isize>,
     value: UnsafeCell<T>,
@@ -156,6 +178,26 @@ impl<T: ?Sized> BqlRefCell<T> {
     /// # Panics
     ///
     /// If the value is borrowed mutably, or if this thread does not hold the BQL.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::bql::{BqlRefCell, with_bql};
+    ///
+    /// static REGISTERS: BqlRefCell<[u32; 4]> = BqlRefCell::new([0; 4]);
+    ///
+    /// /// Called by C, under the lock, which hands no witness along.
+    /// extern "C" fn mmio_write(register: usize, value: u32) {
+    ///     REGISTERS.borrow_mut_ambient()[register] = value;
+    /// }
+    ///
+    /// extern "C" fn mmio_read(register: usize) -> u32 {
+    ///     REGISTERS.borrow_ambient()[register]
+    /// }
+    ///
+    /// with_bql(|_bql| mmio_write(2, 7));
+    /// assert_eq!(with_bql(|_bql| mmio_read(2)), 7);
+    /// ```
     #[track_caller]
     pub fn borrow_ambient(&self) -> BqlRef<'_, T> {
         match self.share() {
@@ -233,6 +275,26 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for BqlRefCell<T> {
 }
 
 /// A shared borrow of the value in a [`BqlRefCell`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::{BqlRef, BqlRefCell, with_bql};
+///
+/// struct Disk {
+///     name: String,
+///     size: u64,
+/// }
+///
+/// let disk = BqlRefCell::new(Disk { name: "vda".to_owned(), size: 512 });
+/// with_bql(|bql| {
+///     let whole = disk.borrow(bql);
+///     let name = BqlRef::map(BqlRef::clone(&whole), |disk| &disk.name);
+///     drop(whole); // The part keeps the borrow.
+///     assert!(*name == "vda" && disk.try_borrow_mut(bql).is_err());
+/// });
+/// assert_eq!(disk.into_inner().size, 512);
+/// ```
 #[must_use = "a borrow that is dropped at once protects nothing"]
 pub struct BqlRef<'b, T: ?Sized> {
     value: NonNull<T>,
@@ -272,6 +334,20 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for BqlRef<'_, T> {
 }
 
 /// A mutable borrow of the value in a [`BqlRefCell`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::{BqlRefCell, BqlRefMut, with_bql};
+///
+/// let registers = BqlRefCell::new([0_u32; 4]);
+/// with_bql(|bql| {
+///     let mut status = BqlRefMut::map(registers.borrow_mut(bql), |all| &mut all[3]);
+///     *status |= 1;
+///     assert!(registers.try_borrow(bql).is_err(), "the whole value is borrowed, to the end of the scope");
+/// });
+/// assert_eq!(registers.into_inner(), [0, 0, 0, 1]);
+/// ```
 #[must_use = "a borrow that is dropped at once protects nothing"]
 pub struct BqlRefMut<'b, T: ?Sized> {
     value: NonNull<T>,
@@ -374,6 +450,22 @@ fn address(flag: &Cell<isize>) -> *const () {
 }
 
 /// The error of a borrow that another one is in the way of.
+///
+/// # Examples
+///
+/// ```
+/// use executor::bql::{BqlRefCell, with_bql};
+///
+/// let queue = BqlRefCell::new(vec![1]);
+/// with_bql(|bql| {
+///     let mut borrowed = queue.borrow_mut(bql);
+///     borrowed.push(2);
+///     // A callback that finds itself in the middle of somebody's change puts its own off.
+///     let error = queue.try_borrow(bql).unwrap_err();
+///     assert!(error.to_string().starts_with("the `BqlRefCell` is mutably borrowed already: "));
+/// });
+/// assert!(with_bql(|bql| queue.try_borrow(bql).is_ok()));
+/// ```
 #[derive(Debug)]
 pub struct BorrowError {
     mutably: bool,

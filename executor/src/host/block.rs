@@ -34,6 +34,8 @@
 //! when two threads use it). Until 8.2 each call also holds the lock of the node's context
 //! ([`ContextLock`]).
 //!
+//! `examples/qemu_plugin/block.rs` reads disks with it, inside QEMU.
+//!
 //! Data flows one way: `buffer`, `error` → `read`, `gate` → here.
 
 use std::ffi::CString;

@@ -19,6 +19,8 @@
 //!
 //! Threads: as said at each. A coroutine cannot be cancelled; who drops the handle does not wait for it.
 //!
+//! `examples/qemu_plugin/selftest/coroutine.rs` does each of these, inside QEMU.
+//!
 //! Data flows one way: `sleeper` → `travel` → here.
 
 mod sleeper;

@@ -14,6 +14,23 @@ use crate::clock::Clock;
 ///
 /// As often it looks at what other threads want. If that is very much (64 requests at once, and again and again), it
 /// lets what comes next wait for 25 to 200 us, as long as it has other tasks to poll.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{Budget, LocalExecutor};
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.set_budget(Budget { polls: 4, ..Budget::default() });
+/// for _ in 0..8 {
+///     executor.spawn(async {}).detach();
+/// }
+/// executor.run_once(); // One turn of the loop: the executor gets so far,
+/// assert_eq!(executor.stats().polls, 4);
+/// executor.run_once(); // and goes on in the next one.
+/// assert_eq!(executor.stats().polls, 8);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Polls in a run, at least 1. Default 1024: in QEMU a turn of the main loop costs as much as 250 polls.

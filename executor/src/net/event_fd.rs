@@ -16,6 +16,36 @@ use nix::sys::eventfd::{self, EfdFlags};
 use crate::async_fd::AsyncFd;
 
 /// A counter that tasks can wait for and that other threads, processes and the kernel can raise.
+///
+/// # Examples
+///
+/// ```
+/// use std::os::fd::AsFd;
+/// use std::sync::Arc;
+/// use std::thread;
+///
+/// use executor::LocalExecutor;
+/// use executor::net::EventFd;
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let kick = Arc::new(EventFd::new()?);
+///     let guest = Arc::clone(&kick);
+///     let vcpu = thread::spawn(move || guest.notify());
+///     assert_eq!(kick.wait().await?, 1);
+///     vcpu.join().expect("it does not panic")?;
+///
+///     kick.notify()?;
+///     kick.notify()?;
+///     assert_eq!(kick.wait().await?, 2, "they are counted");
+///
+///     // KVM, or another process, takes the fd.
+///     let _for_the_kernel = kick.as_fd().try_clone_to_owned()?;
+///     let _fd = Arc::into_inner(kick).expect("nobody else has it").into_inner();
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct EventFd {
     fd: AsyncFd<eventfd::EventFd>,

@@ -32,6 +32,29 @@ const MOST_BUFFERS: usize = 1024;
 /// # Panics
 ///
 /// Outside any executor.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::net::pipe;
+/// use futures_util::future::try_join;
+/// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let executor = LocalExecutor::new()?;
+/// let text = executor.run(async {
+///     let (mut reader, mut writer) = pipe()?;
+///     let mut text = Vec::new();
+///     let write = async {
+///         writer.write_all(&[7; 100_000]).await?; // More than a pipe holds.
+///         writer.close().await
+///     };
+///     try_join(write, reader.read_to_end(&mut text)).await?;
+///     Ok::<_, std::io::Error>(text)
+/// })?;
+/// assert_eq!(text.len(), 100_000);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let reader = PipeReader { fd: AsyncFd::read_only(reader)? };
@@ -39,6 +62,32 @@ pub fn pipe() -> io::Result<(PipeReader, PipeWriter)> {
 }
 
 /// The end of a pipe that is read from.
+///
+/// # Examples
+///
+/// The output of a program:
+///
+/// ```
+/// use std::process::Command;
+///
+/// use executor::LocalExecutor;
+/// use executor::net::pipe;
+/// use futures_util::io::AsyncReadExt;
+///
+/// let executor = LocalExecutor::new()?;
+/// let said = executor.run(async {
+///     let (mut reader, writer) = pipe()?;
+///     let writer = writer.into_inner().expect("it has not been closed");
+///     let mut child = Command::new("echo").arg("hello").stdout(writer).spawn()?;
+///     let mut said = String::new();
+///     reader.read_to_string(&mut said).await?;
+///     drop(reader.into_inner()); // Closes it; `dup` would keep it for somebody else.
+///     child.wait()?;
+///     Ok::<_, std::io::Error>(said)
+/// })?;
+/// assert_eq!(said, "hello\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PipeReader {
     fd: AsyncFd<OwnedFd>,
@@ -47,6 +96,29 @@ pub struct PipeReader {
 /// The end of a pipe that is written to.
 ///
 /// Closing it (or dropping it) ends the stream for the reader.
+///
+/// # Examples
+///
+/// ```
+/// use std::io;
+///
+/// use executor::LocalExecutor;
+/// use executor::net::pipe;
+/// use futures_util::io::AsyncWriteExt;
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let (reader, mut writer) = pipe()?;
+///     writer.write_all(b"nobody will read this").await?;
+///     drop(reader);
+///     let error = writer.write_all(b"!").await.unwrap_err();
+///     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+///     writer.close().await?;
+///     assert!(writer.into_inner().is_none(), "it has been closed");
+///     Ok::<_, io::Error>(())
+/// })?;
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PipeWriter {
     /// `None` once it has been closed.

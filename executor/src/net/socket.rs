@@ -35,6 +35,41 @@ const MOST_BUFFERS: usize = 1024;
 
 /// A connected stream socket of the standard library's type `S`: [`TcpStream`](super::TcpStream) or
 /// [`UnixStream`](super::UnixStream).
+///
+/// # Examples
+///
+/// ```
+/// use std::net::Shutdown;
+///
+/// use executor::LocalExecutor;
+/// use executor::net::UnixStream;
+/// use futures_util::future::try_join;
+/// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let (near, mut far) = UnixStream::pair()?;
+///     // By reference, one part of a program writes while another reads.
+///     let mut reply = String::new();
+///     let ask = async {
+///         (&near).write_all(b"question").await?;
+///         near.shutdown(Shutdown::Write)
+///     };
+///     let serve = async {
+///         let mut question = String::new();
+///         far.read_to_string(&mut question).await?;
+///         far.write_all(question.to_uppercase().as_bytes()).await?;
+///         far.close().await
+///     };
+///     try_join(try_join(ask, serve), (&near).read_to_string(&mut reply)).await?;
+///     assert_eq!(reply, "QUESTION");
+///
+///     assert!(near.get_ref().take_error()?.is_none()); // What only the standard library has.
+///     let _socket: std::os::unix::net::UnixStream = near.into_std();
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream<S: AsFd> {
     fd: AsyncFd<S>,

@@ -19,6 +19,32 @@ use super::socket::{Connecting, Stream, create, finish_connect, start_connect};
 use crate::async_fd::AsyncFd;
 
 /// A TCP socket that accepts connections.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::net::{TcpListener, TcpStream};
+/// use futures_util::future::try_join;
+/// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+///     let address = listener.get_ref().local_addr()?;
+///     let connecting = TcpStream::connect(address);
+///     let ((mut server, peer), mut client) = try_join(listener.accept(), connecting).await?;
+///     assert_eq!(peer, client.get_ref().local_addr()?);
+///
+///     server.write_all(b"welcome").await?;
+///     drop(server);
+///     let mut text = String::new();
+///     client.read_to_string(&mut text).await?;
+///     assert_eq!(text, "welcome");
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpListener {
     fd: AsyncFd<net::TcpListener>,
@@ -72,6 +98,27 @@ impl TcpListener {
 }
 
 /// A connected TCP socket.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::net::{TcpListener, TcpStream};
+///
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     // Sockets that somebody else has made, such as systemd.
+///     let listener = TcpListener::from_std(std::net::TcpListener::bind("127.0.0.1:0")?)?;
+///     let address = listener.get_ref().local_addr()?;
+///     let client = TcpStream::from_std(std::net::TcpStream::connect(address)?)?;
+///     client.get_ref().set_nodelay(true)?;
+///     let (server, peer) = listener.accept().await?;
+///     assert_eq!(peer, client.get_ref().local_addr()?);
+///     assert!(client.get_ref().nodelay()? && !server.get_ref().nodelay()?);
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type TcpStream = Stream<net::TcpStream>;
 
 impl TcpStream {

@@ -25,6 +25,33 @@ use crate::time;
 const QUEUE_FULL: Duration = Duration::from_millis(10);
 
 /// A UNIX socket that accepts connections.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::net::{UnixListener, UnixStream};
+/// use futures_util::future::try_join;
+/// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # let path = std::env::temp_dir().join(format!("executor-listener-{}", std::process::id()));
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let listener = UnixListener::bind(&path)?;
+///     let connecting = UnixStream::connect(&path);
+///     let ((mut server, _), mut client) = try_join(listener.accept(), connecting).await?;
+///
+///     server.write_all(b"welcome").await?;
+///     drop(server);
+///     let mut text = String::new();
+///     client.read_to_string(&mut text).await?;
+///     assert_eq!(text, "welcome");
+///
+///     assert!(listener.get_ref().local_addr()?.as_pathname().is_some());
+///     std::fs::remove_file(&path) // The listener does not.
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct UnixListener {
     fd: AsyncFd<net::UnixListener>,
@@ -82,6 +109,37 @@ impl UnixListener {
 /// A connected UNIX socket.
 ///
 /// Fds that the peer sends along are closed unseen.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::net::{UnixListener, UnixStream};
+/// use futures_util::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # use std::os::linux::net::SocketAddrExt;
+/// # let name = format!("executor-stream-{}", std::process::id());
+/// # let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+/// let executor = LocalExecutor::new()?;
+/// executor.run(async {
+///     let (mut one, mut other) = UnixStream::pair()?;
+///     one.write_all(b"!").await?;
+///     let mut byte = [0];
+///     other.read_exact(&mut byte).await?;
+///     assert_eq!(byte, *b"!");
+///
+///     // Sockets that the standard library has made: here with an address that is no path.
+///     let listener = std::os::unix::net::UnixListener::bind_addr(&address)?;
+///     let listener = UnixListener::from_std(listener)?;
+///     let client = std::os::unix::net::UnixStream::connect_addr(&address)?;
+///     let client = UnixStream::from_std(client)?;
+///     let (server, _) = listener.accept().await?;
+///     assert!(client.get_ref().peer_addr()?.as_pathname().is_none());
+///     drop(server);
+///     Ok::<_, std::io::Error>(())
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub type UnixStream = Stream<net::UnixStream>;
 
 impl UnixStream {

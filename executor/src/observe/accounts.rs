@@ -23,6 +23,26 @@ const SHARDS: usize = 16;
 /// each thread is polling. Costs two looks at the clock and four locks a poll.
 ///
 /// It must be [observing](super::observe) when a task is spawned to know it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::observe::{Accounts, observe};
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let executor = LocalExecutor::new()?;
+/// executor.spawn_named("waits", std::future::pending::<()>()).detach();
+/// executor.run_once();
+///
+/// let label = &executor.probe().tasks()[0].label;
+/// let account = accounts.task(label.id).expect("it was spawned while somebody looked on");
+/// assert!(account.polled >= account.longest && account.age >= account.polled);
+/// let times = accounts.times(executor.probe().thread()).expect("it has run");
+/// assert_eq!(times.poll.counts().iter().sum::<u64>(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Accounts {
     began: Instant,
@@ -31,6 +51,30 @@ pub struct Accounts {
 }
 
 /// How long things took in the executors of a thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::observe::{Accounts, Times, observe};
+///
+/// /// A line for an operator.
+/// fn line(times: &Times) -> String {
+///     let micros = |nanoseconds: Option<u64>| nanoseconds.unwrap_or(0).div_ceil(1000);
+///     let [poll, queue] = [&times.poll, &times.queue].map(|times| micros(times.quantile(0.99)));
+///     format!("99% of polls took up to {poll} us, and waited for up to {queue} us")
+/// }
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let executor = LocalExecutor::new()?;
+/// executor.run(executor.spawn(async {})).expect("it does not panic");
+/// let times = accounts.times(executor.probe().thread()).expect("it has run");
+/// assert!(times.poll.quantile(0.99).is_some() && times.run.quantile(0.5).is_some());
+/// assert!(times.wake.counts().is_empty(), "it was spawned, never woken");
+/// assert!(line(&times).ends_with(" us"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Times {
@@ -45,6 +89,26 @@ pub struct Times {
 }
 
 /// What is known of a task.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::observe::{Accounts, observe};
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let executor = LocalExecutor::new()?;
+/// let spawner = executor.spawner();
+/// executor.spawn(async move { spawner.spawn(std::future::pending::<()>()).await }).detach();
+/// executor.run_once();
+///
+/// let [parent, child] = &executor.probe().tasks()[..] else { panic!() };
+/// let account = accounts.task(child.label.id).expect("it was spawned while somebody looked on");
+/// assert_eq!(account.parent, parent.label.id);
+/// assert_eq!((account.woken, account.woken_by), (None, 0), "nobody has");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskAccount {
@@ -65,6 +129,30 @@ pub struct TaskAccount {
 }
 
 /// What a task does.
+///
+/// # Examples
+///
+/// ```
+/// use executor::observe::{Accounts, TaskState, observe};
+/// use executor::{LocalExecutor, TaskLabel};
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let executor = LocalExecutor::new()?;
+/// let waits = executor.spawn(std::future::pending::<()>());
+/// let id = executor.probe().tasks()[0].label.id;
+/// let state = |id| accounts.task(id).map(|account| account.state);
+/// assert_eq!(state(id), Some(TaskState::Ready));
+/// executor.run_once();
+/// assert_eq!(state(id), Some(TaskState::Waiting));
+///
+/// let looks = executor.spawn(async move { state(TaskLabel::current()?.id) });
+/// let while_polled = executor.run(looks).expect("it does not panic");
+/// assert!(matches!(while_polled, Some(TaskState::Polled(_))));
+/// executor.run(waits.cancel());
+/// assert_eq!(accounts.task(id).map(|account| account.state), None, "it has gone");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskState {
@@ -77,6 +165,30 @@ pub enum TaskState {
 }
 
 /// A poll that has taken longer than it should, and is still going on.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Accounts, observe};
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let executor = LocalExecutor::new()?;
+/// // As a watchdog would see it from its thread; the poll goes on meanwhile.
+/// let looks = executor.spawn_named("looks", async move {
+///     let [first] = &accounts.stuck(Duration::ZERO)[..] else { panic!() };
+///     let [second] = &accounts.stuck(Duration::ZERO)[..] else { panic!() };
+///     assert!(first.is_same_poll(second) && second.elapsed >= first.elapsed);
+///     first.task.name.clone()
+/// });
+/// let name = executor.run(looks).expect("it does not panic");
+/// assert_eq!(name.as_deref(), Some("looks"));
+/// assert!(accounts.stuck(Duration::ZERO).is_empty());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stuck {

@@ -23,6 +23,24 @@ use crate::task::TaskLabel;
 /// An [`Observer`] that writes a file for <https://ui.perfetto.dev>. Costs some hundred nanoseconds an event.
 ///
 /// What was written last may be in memory still; [`flush`](Self::flush) it at the end of the program.
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::observe::{ChromeTrace, observe};
+///
+/// # let path = std::env::temp_dir().join(format!("executor-trace-{}", std::process::id()));
+/// let trace: &'static ChromeTrace = Box::leak(Box::new(ChromeTrace::create(&path)?));
+/// observe(trace);
+/// let executor = LocalExecutor::new()?;
+/// executor.run(executor.spawn_named("resize", async {})).expect("it does not panic");
+/// trace.flush()?;
+/// let text = std::fs::read_to_string(&path)?;
+/// assert!(text.starts_with("[\n") && text.contains("resize"));
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ChromeTrace {
     began: Instant,

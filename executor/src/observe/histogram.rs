@@ -10,6 +10,21 @@ const BUCKETS: usize = 40;
 ///
 /// Bucket 0 counts 0 and 1 ns, bucket `n` from 2^n up to below 2^(n+1), the last one all above 2^39 ns, nine
 /// minutes. Any thread may count and read; what is counted meanwhile may be missing.
+///
+/// # Examples
+///
+/// ```
+/// use executor::observe::Histogram;
+///
+/// static LATENCY: Histogram = Histogram::new();
+///
+/// for nanoseconds in [900, 1_000, 1_100, 70_000] {
+///     LATENCY.count(nanoseconds);
+/// }
+/// assert_eq!(LATENCY.counts()[9..11], [2, 1], "512 to 1023, 1024 to 2047");
+/// assert_eq!(LATENCY.quantile(0.75), Some(2_047));
+/// assert_eq!(LATENCY.quantile(1.0), Some(131_071));
+/// ```
 #[derive(Debug)]
 pub struct Histogram([AtomicU64; BUCKETS]);
 

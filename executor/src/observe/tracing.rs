@@ -15,11 +15,47 @@ use crate::task::TaskLabel;
 /// An [`Observer`] that tells the program's `tracing` subscriber: a span per task, entered for each poll, and an
 /// event per wake. tokio-console shows the tasks.
 ///
-/// ```no_run
-/// use executor::observe::{observe, Tracing};
+/// It must be observing when a task is spawned, and spans are told to the subscriber of the thread that the task is
+/// spawned on.
 ///
-/// // After the program has set its subscriber.
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Tracing, observe};
+/// use tracing::span::{Attributes, Id, Record};
+/// use tracing::{Metadata, Subscriber};
+///
+/// static POLLS: AtomicU32 = AtomicU32::new(0);
+///
+/// /// A program's own; `tracing-subscriber` has better ones.
+/// struct CountPolls;
+///
+/// impl Subscriber for CountPolls {
+///     fn enabled(&self, about: &Metadata<'_>) -> bool {
+///         about.name() == "runtime.spawn"
+///     }
+///     fn new_span(&self, _: &Attributes<'_>) -> Id {
+///         Id::from_u64(1)
+///     }
+///     fn enter(&self, _: &Id) {
+///         POLLS.fetch_add(1, Ordering::Relaxed);
+///     }
+/// #   fn record(&self, _: &Id, _: &Record<'_>) {}
+/// #   fn record_follows_from(&self, _: &Id, _: &Id) {}
+/// #   fn event(&self, _: &tracing::Event<'_>) {}
+///     fn exit(&self, _: &Id) {}
+///     // …
+/// }
+///
+/// tracing::subscriber::set_global_default(CountPolls)?;
 /// observe(Box::leak(Box::new(Tracing::default())));
+/// let executor = LocalExecutor::new()?;
+/// executor.run(executor.spawn(async {}))?;
+/// assert_eq!(POLLS.load(Ordering::Relaxed), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Tracing {

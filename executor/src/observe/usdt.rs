@@ -15,6 +15,24 @@ use super::{Event, Observer, What};
 /// ```text
 /// bpftrace -e 'usdt:./program:executor:poll_begin { @[arg0] = count(); }'
 /// ```
+///
+/// # Examples
+///
+/// ```
+/// use executor::LocalExecutor;
+/// use executor::observe::{Usdt, observe};
+///
+/// static PROBES: Usdt = Usdt;
+///
+/// observe(&PROBES);
+/// let executor = LocalExecutor::new()?;
+/// executor.run(executor.spawn(async {}))?;
+/// // What `bpftrace -l` shows: the provider, and the probe.
+/// let program = std::fs::read(std::env::current_exe()?)?;
+/// let note = b"executor\0poll_begin\0";
+/// assert!(program.windows(note.len()).any(|bytes| bytes == note));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Usdt;
 

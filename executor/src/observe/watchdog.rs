@@ -20,6 +20,33 @@ use super::stack::Stack;
 use super::{Accounts, Stuck};
 
 /// Reports polls that last for too long, while they last.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc::channel;
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Accounts, Watchdog, observe};
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let (send, receive) = channel();
+/// let watchdog = Watchdog::start(accounts, None, move |report| {
+///     let _nobody_listens = send.send(report);
+/// })?;
+/// watchdog.set_limit(Some(Duration::from_millis(5)));
+/// assert_eq!(watchdog.limit(), Some(Duration::from_millis(5)));
+///
+/// let executor = LocalExecutor::new()?;
+/// let stuck = executor.spawn_named("stuck", async move {
+///     receive.recv() // Blocks the thread, until it is reported.
+/// });
+/// let report = executor.run(stuck).expect("it does not panic").expect("there is a watchdog");
+/// assert_eq!(report.stuck.task.name.as_deref(), Some("stuck"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Watchdog {
@@ -28,6 +55,33 @@ pub struct Watchdog {
 }
 
 /// A poll that lasts for too long. As text: who, for how long, and the stack.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc::channel;
+/// use std::time::Duration;
+///
+/// use executor::LocalExecutor;
+/// use executor::observe::{Accounts, Report, Watchdog, observe};
+///
+/// let accounts: &'static Accounts = Box::leak(Box::new(Accounts::new()));
+/// observe(accounts);
+/// let (send, receive) = channel::<Report>();
+/// let _watchdog = Watchdog::start(accounts, Some(Duration::from_millis(5)), move |report| {
+///     let _nobody_listens = send.send(report);
+/// })?;
+/// let executor = LocalExecutor::new()?;
+/// let stuck = executor.spawn_named("stuck", async move { receive.recv() });
+/// let report = executor.run(stuck).expect("it does not panic").expect("there is a watchdog");
+///
+/// let text = report.to_string(); // For a log.
+/// assert!(text.contains("`stuck` spawned at") && text.contains("keeps its thread from all else:"));
+/// if let Ok(stack) = &report.stack {
+///     assert!(stack.lines().count() > 1, "a line for each function");
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {

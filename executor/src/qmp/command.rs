@@ -33,6 +33,10 @@ use super::request::{Arguments, Outcome};
 use super::writer::Json;
 use crate::{MainCx, NoCoroutine, OobContext};
 
+mod mode;
+
+pub use mode::{Blocking, Coroutine, Mode, Oob};
+
 /// A command's name, mode and types; what `qapi-gen` makes of a `command` in a schema.
 ///
 /// The types map as in QAPI, and wrong arguments are refused in QEMU's words:
@@ -55,8 +59,8 @@ use crate::{MainCx, NoCoroutine, OobContext};
 /// # Examples
 ///
 /// ```
-/// use executor::MainCx;
-/// use executor::qmp::{Command, Coroutine, Error, Registry};
+/// use executor::qmp::{Call, Command, Coroutine, Error, Registry};
+/// use executor::{MainCx, block_on, run_main};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct ResizeArgs {
@@ -82,6 +86,12 @@ use crate::{MainCx, NoCoroutine, OobContext};
 ///
 /// let mut registry = Registry::new();
 /// registry.command::<BlockResize, _>(block_resize);
+///
+/// // As a client would see it.
+/// let Ok(Call::Coroutine(call)) = registry.find("block_resize", false) else { panic!() };
+/// let arguments = serde_json::from_str(r#"{"device": "vda", "size": -1}"#).unwrap();
+/// let outcome = run_main(|nc| block_on(nc, async move |cx: &MainCx| call(cx, arguments).await));
+/// assert_eq!(outcome.unwrap_err().to_string(), "Cannot shrink 'vda' that much");
 /// ```
 pub trait Command: 'static {
     /// The name on the wire.
@@ -103,47 +113,35 @@ pub trait Command: 'static {
     type Ret: Serialize + DeserializeOwned;
 }
 
-/// How a command runs: [`Blocking`], [`Coroutine`] or [`Oob`].
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a mode of QMP commands",
-    label = "a command has exactly one of the modes `Blocking`, `Coroutine` and `Oob`"
-)]
-pub trait Mode: sealed::Sealed {}
-
-/// The command runs in the main loop, outside of any task, and may run a nested loop.
-///
-/// Stands for a command without `coroutine` and without `allow-oob`.
-#[derive(Debug)]
-pub enum Blocking {}
-
-/// The command runs as a task of the main loop. Stands for `'coroutine': true`.
-#[derive(Debug)]
-pub enum Coroutine {}
-
-/// The command runs at once, on the thread that reads the monitor, when the client asks with
-/// `exec-oob`. Stands for `'allow-oob': true`.
-#[derive(Debug)]
-pub enum Oob {}
-
-impl Mode for Blocking {}
-impl Mode for Coroutine {}
-impl Mode for Oob {}
-
-mod sealed {
-    use super::{Blocking, Coroutine, Oob};
-
-    /// Keeps [`Mode`](super::Mode) to three types.
-    pub trait Sealed {}
-
-    impl Sealed for Blocking {}
-    impl Sealed for Coroutine {}
-    impl Sealed for Oob {}
-}
-
 /// An `async fn` of two arguments whose future may borrow from the first.
 ///
 /// Implemented for every such function and closure. It names what `AsyncFn` would, which
 /// Rust 1.83 does not have.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{AsyncHandler, Error};
+/// use executor::{MainCx, block_on, run_main};
+///
+/// /// Tries again once. The future of a handler may borrow the context, so this says `for<'a>`.
+/// async fn retry<F>(cx: &MainCx, size: u32, handler: F) -> Result<u32, Error>
+/// where
+///     F: for<'a> AsyncHandler<&'a MainCx, u32, Result<u32, Error>>,
+/// {
+///     match handler(cx, size).await {
+///         Err(_) => handler(cx, size / 2).await,
+///         done => done,
+///     }
+/// }
+///
+/// async fn allocate(_: &MainCx, size: u32) -> Result<u32, Error> {
+///     if size > 10 { Err(Error::generic("Too large")) } else { Ok(size) }
+/// }
+///
+/// let done = run_main(|nc| block_on(nc, async |cx: &MainCx| retry(cx, 16, allocate).await));
+/// assert_eq!(done, Ok(8));
+/// ```
 pub trait AsyncHandler<Cx, Args, Output>: Fn(Cx, Args) -> Self::Future {
     /// The future of one call.
     type Future: Future<Output = Output>;
@@ -161,6 +159,37 @@ where
 ///
 /// Implemented for functions and closures of the shape that the mode wants; nothing else needs to
 /// implement it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Arguments, Call, Command, Coroutine, Error, Handler};
+/// use executor::{MainCx, block_on, run_main};
+///
+/// struct Status;
+///
+/// impl Command for Status {
+///     const NAME: &'static str = "query-status";
+///     type Mode = Coroutine;
+///     type Args = ();
+///     type Ret = bool;
+/// }
+///
+/// async fn status(_: &MainCx, (): ()) -> Result<bool, Error> {
+///     Ok(true)
+/// }
+///
+/// // What a registry does with it.
+/// let Call::Coroutine(call) = Handler::<Status, _>::into_call(status) else { panic!() };
+/// run_main(|nc| {
+///     let outcome = block_on(nc, async |cx: &MainCx| call(cx, Arguments::new()).await);
+///     assert_eq!(outcome.unwrap().as_str(), "true");
+///
+///     let unknown = serde_json::from_str(r#"{"force": true}"#).unwrap();
+///     let outcome = block_on(nc, async |cx: &MainCx| call(cx, unknown).await);
+///     assert_eq!(outcome.unwrap_err().to_string(), "Parameter 'force' is unexpected");
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a valid handler for the QMP command `{C}` (mode `{M}`)",
     label = "the shape of this function does not fit the command's mode",
@@ -221,7 +250,8 @@ where
 /// use std::cell::Cell;
 /// use std::rc::Rc;
 ///
-/// use executor::qmp::{boxed, Command, Coroutine, Registry};
+/// use executor::qmp::{Arguments, Call, Command, Coroutine, Registry, boxed};
+/// use executor::{MainCx, block_on, run_main};
 ///
 /// struct CountCalls;
 ///
@@ -241,6 +271,14 @@ where
 ///         Ok(calls.get())
 ///     })
 /// }));
+///
+/// let Ok(Call::Coroutine(call)) = registry.find("x-count-calls", false) else { panic!() };
+/// run_main(|nc| {
+///     for count in ["1", "2"] {
+///         let outcome = block_on(nc, async |cx: &MainCx| call(cx, Arguments::new()).await);
+///         assert_eq!(outcome.unwrap().as_str(), count);
+///     }
+/// });
 /// ```
 pub fn boxed<F, Args, T>(handler: F) -> F
 where
@@ -250,18 +288,128 @@ where
 }
 
 /// The future of a [`CoroutineCall`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Arguments, CallFuture, Json};
+/// use executor::{MainCx, block_on, run_main};
+///
+/// /// A call without types, for commands that are known at run time only.
+/// fn count_arguments(_: &MainCx, arguments: Arguments) -> CallFuture<'_> {
+///     Box::pin(async move { Json::new(&arguments.len()) })
+/// }
+///
+/// let outcome = run_main(|nc| {
+///     block_on(nc, async |cx: &MainCx| count_arguments(cx, Arguments::new()).await)
+/// });
+/// assert_eq!(outcome.unwrap().as_str(), "0");
+/// ```
 pub type CallFuture<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
 /// A [`Blocking`] command: call it in the main loop, outside of any task.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Arguments, BlockingCall, Call, Registry};
+/// use executor::run_main;
+///
+/// let mut registry = Registry::new();
+/// registry.add_query_commands();
+/// let Ok(Call::Blocking(call)) = registry.find("query-commands", false) else { panic!() };
+/// let call: BlockingCall = call; // It may be kept.
+/// let outcome = run_main(|nc| call(nc, Arguments::new()));
+/// let names = r#"[{"name": "qmp_capabilities"}, {"name": "query-commands"}]"#;
+/// assert_eq!(outcome.unwrap().as_str(), names);
+/// ```
 pub type BlockingCall = Rc<dyn Fn(&mut NoCoroutine, Arguments) -> Outcome>;
 
 /// A [`Coroutine`] command: await it in a task of the main loop.
+///
+/// # Examples
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// use executor::qmp::{Arguments, CoroutineCall, Error};
+/// use executor::{MainCx, block_on, run_main};
+///
+/// /// Puts a name before what a call complains about.
+/// fn named(name: &'static str, call: CoroutineCall) -> CoroutineCall {
+///     Rc::new(move |cx, arguments| {
+///         let running = call(cx, arguments);
+///         Box::pin(async move {
+///             running.await.map_err(|error| Error::generic(format!("{name}: {error}")))
+///         })
+///     })
+/// }
+///
+/// let fails: CoroutineCall =
+///     Rc::new(|_cx, _arguments| Box::pin(async { Err(Error::generic("No such disk")) }));
+/// let call = named("vda", fails);
+/// let outcome = run_main(|nc| {
+///     block_on(nc, async move |cx: &MainCx| call(cx, Arguments::new()).await)
+/// });
+/// assert_eq!(outcome.unwrap_err().to_string(), "vda: No such disk");
+/// ```
 pub type CoroutineCall = Rc<dyn for<'a> Fn(&'a MainCx, Arguments) -> CallFuture<'a>>;
 
 /// An [`Oob`] command: call it from wherever the monitor is read.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// use executor::OobContext;
+/// use executor::qmp::{Command, Error, Oob, OobCall, Registry};
+///
+/// struct Stop;
+///
+/// impl Command for Stop {
+///     const NAME: &'static str = "x-stop";
+///     type Mode = Oob;
+///     type Args = ();
+///     type Ret = ();
+/// }
+///
+/// fn stop(cx: &OobContext, (): ()) -> Result<(), Error> {
+///     cx.schedule(|_nc| { /* … */ });
+///     Ok(())
+/// }
+///
+/// let mut registry = Registry::new();
+/// registry.command::<Stop, _>(stop);
+/// let calls = registry.oob_table();
+/// let monitor = thread::spawn(move || -> Result<OobCall, Error> { calls.find("x-stop") });
+/// assert!(monitor.join().expect("it does not panic").is_ok());
+/// ```
 pub type OobCall = Arc<dyn Fn(&OobContext, Arguments) -> Outcome + Send + Sync>;
 
 /// A handler without its types. Cheap to clone.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Call, Registry};
+///
+/// /// What a monitor has to do before it can call.
+/// fn needs(call: &Call) -> &'static str {
+///     match call {
+///         Call::Blocking(_) => "a bottom half",
+///         Call::Coroutine(_) => "a task",
+///         Call::Oob(_) => "nothing",
+///     }
+/// }
+///
+/// let mut registry = Registry::new();
+/// registry.add_query_commands();
+/// registry.add_human_monitor();
+/// let found = ["query-commands", "human-monitor-command"].map(|name| registry.find(name, false));
+/// let needed = found.map(|call| needs(&call.expect("they are registered")));
+/// assert_eq!(needed, ["a bottom half", "a task"]);
+/// ```
 #[derive(Clone)]
 pub enum Call {
     /// Runs outside of any task.

@@ -18,6 +18,19 @@ use crate::task::{JoinError, drop_payload, message};
 ///
 /// QEMU froze this list: new errors are [`GenericError`](Self::GenericError) and clients
 /// tell nothing else apart.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Error, ErrorClass};
+///
+/// let error = Error::new(ErrorClass::DeviceNotFound, "Device 'vda' not found");
+///
+/// // Programs look at the class, people at the description.
+/// assert_eq!(error.class(), ErrorClass::DeviceNotFound);
+/// assert_eq!(error.class().as_str(), "DeviceNotFound");
+/// assert_eq!(error.description(), "Device 'vda' not found");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {

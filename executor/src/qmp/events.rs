@@ -99,6 +99,33 @@ impl From<SystemTime> for Timestamp {
 /// Limits how often events of one kind are sent.
 ///
 /// The time is any that does not go backwards, as a duration since any fixed point.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use executor::qmp::{Event, Throttle};
+///
+/// const SECOND: Duration = Duration::from_secs(1);
+///
+/// let event = |actual: u64| {
+///     let data = std::collections::BTreeMap::from([("actual", actual)]);
+///     Event::new("BALLOON_CHANGE", SystemTime::now()).with_data(&data)
+/// };
+/// let mut throttle = Throttle::new();
+/// let mut offer = |now, actual| Ok::<_, executor::qmp::Error>(throttle.offer(now, SECOND, "", event(actual)?));
+/// assert!(offer(Duration::ZERO, 1)?.is_some(), "the first one goes out");
+/// assert!(offer(SECOND / 4, 2)?.is_none());
+/// assert!(offer(SECOND / 2, 3)?.is_none());
+///
+/// assert_eq!(throttle.next_deadline(), Some(SECOND));
+/// let due = throttle.expire(SECOND);
+/// assert_eq!(due.len(), 1, "of those that were held back, the last one");
+/// assert_eq!(due[0].name(), "BALLOON_CHANGE");
+/// assert!(due[0].to_json().as_str().ends_with(r#""data": {"actual": 3}}"#));
+/// # Ok::<(), executor::qmp::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Throttle {
     running: BTreeMap<(Cow<'static, str>, String), Window>,

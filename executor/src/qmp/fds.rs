@@ -164,7 +164,13 @@ impl<F: Future + Unpin> Future for OnBehalf<F> {
 /// # drop(file);
 ///     Ok(())
 /// }
+///
+/// // This is no handler, and no client has passed anything.
+/// let error = take_fd("disk").unwrap_err();
+/// assert_eq!(error.to_string(), "File descriptor named 'disk' not found");
 /// ```
+///
+/// With a client: see [`Registry::add_fd_commands`].
 pub fn take_fd(name: &str) -> Result<OwnedFd, Error> {
     let taken = current().and_then(|client| client.take(name));
     taken.ok_or_else(|| not_found(name))
@@ -209,6 +215,78 @@ impl Registry {
     /// # Panics
     ///
     /// Panics if one of them is registered already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use std::io::{IoSlice, Read, Seek, Write};
+    /// use std::os::fd::AsRawFd;
+    /// use std::os::unix::net;
+    ///
+    /// use executor::net::UnixStream;
+    /// use executor::qmp::{Command, Coroutine, Error, Registry, Server, take_fd};
+    /// use executor::{MainCx, block_on, run_main};
+    /// # use executor::qmp::{SessionOptions, Version, VersionNumber};
+    /// use futures_util::io::{AsyncBufReadExt, BufReader};
+    /// use futures_util::stream::StreamExt;
+    /// use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct SaveArgs {
+    ///     fdname: String,
+    /// }
+    ///
+    /// struct Save;
+    ///
+    /// impl Command for Save {
+    ///     const NAME: &'static str = "x-save";
+    ///     type Mode = Coroutine;
+    ///     type Args = SaveArgs;
+    ///     type Ret = ();
+    /// }
+    ///
+    /// async fn save(_: &MainCx, args: SaveArgs) -> Result<(), Error> {
+    ///     let mut file = File::from(take_fd(&args.fdname)?);
+    ///     file.write_all(b"saved").map_err(|error| Error::generic(error.to_string()))
+    /// }
+    ///
+    /// async fn program(cx: &MainCx) -> std::io::Result<()> {
+    ///     let mut registry = Registry::new();
+    ///     registry.add_fd_commands();
+    ///     registry.command::<Save, _>(save);
+    /// #   let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+    /// #   let options = SessionOptions::new(Version { qemu, package: String::new() });
+    ///     let server = Server::start(cx, registry, options)?;
+    /// #   let path = std::env::temp_dir().join(format!("executor-fds-{}.sock", std::process::id()));
+    /// #   let address = executor::qmp::Address::Unix(path.clone());
+    ///     server.listen(&address)?;
+    ///
+    ///     // A client that passes a file along with the bytes of its `getfd`.
+    ///     let client = net::UnixStream::connect(path)?;
+    ///     (&client).write_all(b"{'execute': 'qmp_capabilities'}")?;
+    /// #   let path = std::env::temp_dir().join(format!("executor-fds-{}", std::process::id()));
+    /// #   let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    /// #   std::fs::remove_file(path)?;
+    ///     let bytes = [IoSlice::new(b"{'execute': 'getfd', 'arguments': {'fdname': 'out'}}")];
+    ///     let passed = [ControlMessage::ScmRights(&[file.as_raw_fd()])];
+    ///     sendmsg::<()>(client.as_raw_fd(), &bytes, &passed, MsgFlags::empty(), None)?;
+    ///     let mut replies = BufReader::new(UnixStream::from_std(client.try_clone()?)?).lines().skip(2);
+    ///     assert_eq!(replies.next().await.transpose()?.as_deref(), Some(r#"{"return": {}}"#));
+    ///
+    ///     (&client).write_all(b"{'execute': 'x-save', 'arguments': {'fdname': 'out'}}")?;
+    ///     assert_eq!(replies.next().await.transpose()?.as_deref(), Some(r#"{"return": {}}"#));
+    ///     let mut text = String::new();
+    ///     file.rewind()?;
+    ///     file.read_to_string(&mut text)?;
+    ///     assert_eq!(text, "saved");
+    ///     server.shutdown().await;
+    ///     Ok(())
+    /// }
+    ///
+    /// run_main(|nc| block_on(nc, program))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn add_fd_commands(&mut self) {
         self.command::<GetFd, _>(|_: &mut NoCoroutine, args: FdName| {

@@ -20,6 +20,28 @@ use super::error::Error;
 use super::request::Outcome;
 
 /// Something that happens to a command.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc::channel;
+///
+/// use executor::qmp::{Arguments, Call, Registry};
+/// use executor::run_main;
+///
+/// let (send, receive) = channel();
+/// let mut registry = Registry::new();
+/// registry.add_query_commands();
+/// registry.observe(move |event| {
+///     let _nobody_reads = send.send(format!("{}: {:?}", event.name, event.step));
+/// });
+/// let Ok(Call::Blocking(call)) = registry.find("query-commands", false) else { panic!() };
+/// run_main(|nc| call(nc, Arguments::new())).expect("it has an answer");
+///
+/// let seen: Vec<String> = receive.try_iter().collect();
+/// assert_eq!(seen[0], "query-commands: Begins");
+/// assert!(seen[1].starts_with("query-commands: Succeeds("));
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CommandEvent<'e> {
@@ -30,6 +52,30 @@ pub struct CommandEvent<'e> {
 }
 
 /// What happens to a command. Each begins once and ends in one of the other ways, after that time.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// use executor::qmp::{Call, CommandStep, ErrorClass, Registry};
+/// use executor::run_main;
+///
+/// static FAILED: AtomicU32 = AtomicU32::new(0);
+///
+/// let mut registry = Registry::new();
+/// registry.add_query_commands();
+/// registry.observe(|event| match event.step {
+///     CommandStep::Fails(_after, error) if error.class() == ErrorClass::GenericError => {
+///         FAILED.fetch_add(1, Ordering::Relaxed);
+///     }
+///     _ => {}
+/// });
+/// let Ok(Call::Blocking(call)) = registry.find("query-commands", false) else { panic!() };
+/// let wrong = serde_json::from_str(r#"{"like": "x-"}"#).unwrap();
+/// assert!(run_main(|nc| call(nc, wrong)).is_err());
+/// assert_eq!(FAILED.load(Ordering::Relaxed), 1);
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum CommandStep<'e> {

@@ -34,6 +34,47 @@ mod tests;
 pub(super) use table::{Entry, Table};
 
 /// The commands a server knows, by name. Stands for `QmpCommandList`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Command, Coroutine, Error, ErrorClass, Registry};
+/// use executor::MainCx;
+///
+/// #[derive(serde::Deserialize, serde::Serialize)]
+/// struct StatusInfo {
+///     running: bool,
+/// }
+///
+/// struct Status;
+///
+/// impl Command for Status {
+///     const NAME: &'static str = "query-status";
+///     const HELP: &'static str = "show whether the guest runs";
+///     type Mode = Coroutine;
+///     type Args = ();
+///     type Ret = StatusInfo;
+/// }
+///
+/// async fn status(_: &MainCx, (): ()) -> Result<StatusInfo, Error> {
+///     Ok(StatusInfo { running: true })
+/// }
+///
+/// let mut registry = Registry::new();
+/// registry.command::<Status, _>(status);
+/// registry.event::<StatusInfo>("X_STATUS");
+/// registry.add_query_commands();
+/// registry.add_query_schema();
+/// assert_eq!(registry.names(), ["query-status", "query-commands", "query-qmp-schema"]);
+///
+/// let schema = registry.schema().to_qapi();
+/// assert!(schema.contains("{ 'command': 'query-status',\n  'returns': 'StatusInfo',\n  'coroutine': true }"));
+/// assert!(schema.contains("'event': 'X_STATUS'"));
+///
+/// assert!(registry.find("query-status", false).is_ok());
+/// let error = registry.find("query-name", false).unwrap_err();
+/// assert_eq!(error.class(), ErrorClass::CommandNotFound);
+/// ```
 #[derive(Default)]
 pub struct Registry {
     table: Rc<RefCell<Table>>,
@@ -43,6 +84,38 @@ pub struct Registry {
 }
 
 /// The out-of-band commands of a [`Registry`], for another thread.
+///
+/// # Examples
+///
+/// ```
+/// use executor::OobContext;
+/// use executor::qmp::{Command, Error, Oob, Registry};
+///
+/// struct Stop;
+///
+/// impl Command for Stop {
+///     const NAME: &'static str = "x-stop";
+///     type Mode = Oob;
+///     type Args = ();
+///     type Ret = ();
+/// }
+///
+/// fn stop(_: &OobContext, (): ()) -> Result<(), Error> {
+///     Ok(())
+/// }
+///
+/// let mut registry = Registry::new();
+/// registry.command::<Stop, _>(stop);
+/// registry.add_query_commands();
+/// let table = registry.oob_table();
+/// let monitor = std::thread::spawn(move || {
+///     assert!(table.find("x-stop").is_ok());
+///     let Err(error) = table.find("query-commands") else { panic!() };
+///     error.to_string()
+/// });
+/// let error = monitor.join().expect("it does not panic");
+/// assert_eq!(error, "The command query-commands does not support OOB");
+/// ```
 #[derive(Clone)]
 pub struct OobTable {
     calls: Arc<HashMap<&'static str, Option<OobCall>>>,
@@ -86,6 +159,37 @@ impl Registry {
     /// # Panics
     ///
     /// Panics if the name is taken, and names it; or if the command has a limit that nothing can keep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::panic::{AssertUnwindSafe, catch_unwind};
+    ///
+    /// use executor::qmp::{Arguments, Blocking, Call, Command, Registry};
+    /// use executor::{NoCoroutine, run_main};
+    ///
+    /// struct Name;
+    ///
+    /// impl Command for Name {
+    ///     const NAME: &'static str = "query-name";
+    ///     type Mode = Blocking;
+    ///     type Args = ();
+    ///     type Ret = String;
+    /// }
+    ///
+    /// let mut registry = Registry::new();
+    /// let name = "vm1".to_owned(); // A handler may own what it needs, and is called again and again.
+    /// registry.command::<Name, _>(move |_: &mut NoCoroutine, (): ()| Ok(name.clone()));
+    ///
+    /// let Ok(Call::Blocking(call)) = registry.find("query-name", false) else { panic!() };
+    /// let outcome = run_main(|nc| call(nc, Arguments::new()));
+    /// assert_eq!(outcome.unwrap().as_str(), r#""vm1""#);
+    ///
+    /// // Two handlers for one name are a mistake, which is found when the program starts.
+    /// let again = |_: &mut NoCoroutine, (): ()| Ok(String::new());
+    /// let refused = catch_unwind(AssertUnwindSafe(|| registry.command::<Name, _>(again)));
+    /// assert!(refused.is_err());
+    /// ```
     #[track_caller]
     pub fn command<C: Command<Mode = M>, M: Mode>(&mut self, handler: impl Handler<C, M>) {
         let name = C::NAME;
@@ -130,6 +234,21 @@ impl Registry {
     /// # Panics
     ///
     /// Panics if `human-monitor-command` is registered already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::qmp::{Call, Registry};
+    /// use executor::{MainCx, block_on, run_main};
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.add_query_commands();
+    /// registry.add_human_monitor();
+    /// let Ok(Call::Coroutine(monitor)) = registry.find("human-monitor-command", false) else { panic!() };
+    /// let line = serde_json::from_str(r#"{"command-line": "help info"}"#).unwrap();
+    /// let said = run_main(|nc| block_on(nc, async move |cx: &MainCx| monitor(cx, line).await));
+    /// assert_eq!(said.unwrap().as_str(), r#""info commands -- show the names of all commands\r\n""#);
+    /// ```
     #[track_caller]
     pub fn add_human_monitor(&mut self) {
         let table = self.shared();
@@ -175,6 +294,32 @@ impl Registry {
     /// that are: inside QEMU, QEMU's own.
     ///
     /// They are not available out of band, and not among the [`names`](Self::names).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    ///
+    /// use executor::qmp::{Call, Json, Registry};
+    /// use executor::run_main;
+    ///
+    /// /// Knows every command whose name begins with `x-`.
+    /// fn find(name: &str) -> Option<Call> {
+    ///     let name = name.strip_prefix("x-")?.to_owned();
+    ///     Some(Call::Blocking(Rc::new(move |_nc, _arguments| Json::new(&name))))
+    /// }
+    ///
+    /// fn names() -> Vec<String> {
+    ///     vec!["x-anything".to_owned()]
+    /// }
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.set_fallback(find, names);
+    /// let Ok(Call::Blocking(call)) = registry.find("x-anything", false) else { panic!() };
+    /// let outcome = run_main(|nc| call(nc, executor::qmp::Arguments::new()));
+    /// assert_eq!(outcome.unwrap().as_str(), r#""anything""#);
+    /// assert!(registry.names().is_empty() && registry.find("stop", false).is_err());
+    /// ```
     pub fn set_fallback(&mut self, find: fn(&str) -> Option<Call>, names: fn() -> Vec<String>) {
         let mut table = self.table.borrow_mut();
         table.fallback = Some(find);
@@ -185,6 +330,37 @@ impl Registry {
     /// their own. One that takes longer is dropped, and its client is told "The command timed out after 5s".
     ///
     /// Commands of the [fallback](Self::set_fallback) have no limit: C's cannot be dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use executor::qmp::{Arguments, Call, Command, Coroutine, Error, Registry};
+    /// use executor::{MainCx, block_on, run_main};
+    ///
+    /// struct Hang;
+    ///
+    /// impl Command for Hang {
+    ///     const NAME: &'static str = "x-hang";
+    ///     type Mode = Coroutine;
+    ///     type Args = ();
+    ///     type Ret = ();
+    /// }
+    ///
+    /// async fn hang(_: &MainCx, (): ()) -> Result<(), Error> {
+    ///     std::future::pending().await
+    /// }
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.set_timeout(Duration::from_millis(5));
+    /// registry.command::<Hang, _>(hang);
+    /// let Ok(Call::Coroutine(call)) = registry.find("x-hang", false) else { panic!() };
+    /// let outcome = run_main(|nc| {
+    ///     block_on(nc, async move |cx: &MainCx| call(cx, Arguments::new()).await)
+    /// });
+    /// assert_eq!(outcome.unwrap_err().to_string(), "The command timed out after 5ms");
+    /// ```
     pub fn set_timeout(&mut self, limit: Duration) {
         self.table.borrow_mut().timeout = Some(limit);
     }
@@ -194,6 +370,29 @@ impl Registry {
     ///
     /// It is told in the thread of the call, and is not to panic. Servers and QEMU's monitors take over the
     /// out-of-band commands when they get the registry, so call this before.
+    ///
+    /// # Examples
+    ///
+    /// See [`CommandEvent`] for what it is told:
+    ///
+    /// ```
+    /// use executor::qmp::{CommandStep, Registry};
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// static CALLS: AtomicUsize = AtomicUsize::new(0);
+    ///
+    /// let mut registry = Registry::new();
+    /// registry.add_query_commands();
+    /// registry.observe(|event| {
+    ///     if let CommandStep::Begins = event.step {
+    ///         CALLS.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// });
+    /// # let Ok(executor::qmp::Call::Blocking(call)) = registry.find("query-commands", false) else { panic!() };
+    /// # executor::run_main(|nc| call(nc, executor::qmp::Arguments::new())).unwrap();
+    /// // A client calls the command.
+    /// assert_eq!(CALLS.load(Ordering::Relaxed), 1);
+    /// ```
     pub fn observe(&mut self, observer: impl Fn(&CommandEvent<'_>) + Send + Sync + 'static) {
         self.table.borrow_mut().observer = Some(Arc::new(observer));
     }

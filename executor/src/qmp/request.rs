@@ -19,12 +19,64 @@ use super::writer::Json;
 pub(super) const NEGOTIATION: &str = "qmp_capabilities";
 
 /// The arguments of a command, before they get their types.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Arguments, parse_arguments};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Resize {
+///     device: String,
+///     size: u64,
+/// }
+///
+/// let mut arguments = Arguments::new();
+/// arguments.insert("device".to_owned(), "vda".into());
+/// arguments.insert("size".to_owned(), 512.into());
+/// let typed: Resize = parse_arguments(arguments)?;
+/// assert_eq!((typed.device.as_str(), typed.size), ("vda", 512));
+/// # Ok::<(), executor::qmp::Error>(())
+/// ```
 pub type Arguments = Map<String, Value>;
 
 /// The outcome of a command: its result as JSON, or why there is none.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Error, Json, Outcome};
+///
+/// fn divide(dividend: i32, divisor: i32) -> Outcome {
+///     match dividend.checked_div(divisor) {
+///         Some(quotient) => Json::new(&quotient),
+///         None => Err(Error::generic("Cannot divide by zero")),
+///     }
+/// }
+///
+/// assert_eq!(divide(6, 2)?.as_str(), "3");
+/// assert_eq!(divide(1, 0).unwrap_err().to_string(), "Cannot divide by zero");
+/// # Ok::<(), Error>(())
+/// ```
 pub type Outcome = Result<Json, Error>;
 
 /// A command that a client wants to have run.
+///
+/// # Examples
+///
+/// ```
+/// # use executor::qmp::{Error, Session, SessionOptions, Version, VersionNumber};
+/// # let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+/// # let mut session = Session::new(SessionOptions::new(Version { qemu, package: String::new() }));
+/// session.feed(b"{'execute': 'qmp_capabilities'}");
+/// session.feed(b"{'execute': 'eject', 'arguments': {'device': 'cd0'}}");
+///
+/// let request = session.next_request().expect("there is one");
+/// assert_eq!((request.name.as_str(), &request.arguments["device"]), ("eject", &"cd0".into()));
+/// let outcome = Err(Error::generic("The drive is locked"));
+/// session.respond(request.ticket, outcome);
+/// assert!(session.unsent().ends_with(b"\"desc\": \"The drive is locked\"}}\r\n"));
+/// ```
 #[derive(Debug)]
 pub struct Request {
     /// The command's name.
@@ -36,6 +88,27 @@ pub struct Request {
 }
 
 /// The right to reply to one [`Request`], once.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Json, Request, Session};
+/// # use executor::qmp::{SessionOptions, Version, VersionNumber};
+/// # let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+/// # let mut session = Session::new(SessionOptions::new(Version { qemu, package: String::new() }));
+///
+/// session.feed(b"{'execute': 'qmp_capabilities', 'arguments': {'enable': ['oob']}}\n\
+///                {'execute': 'migrate', 'id': 1} {'exec-oob': 'migrate-pause', 'id': 'now'}");
+/// let overtakes = session.next_request().expect("what is out of band comes first");
+/// assert!(overtakes.ticket.is_oob());
+/// assert_eq!(overtakes.ticket.id(), Some(&"now".into()));
+///
+/// let queued = session.next_request().expect("the other one");
+/// // Replies in any order: the ticket knows whose each is.
+/// session.respond(queued.ticket, Json::new(&1));
+/// session.respond(overtakes.ticket, Json::new(&2));
+/// assert!(session.unsent().ends_with(b"{\"return\": 2, \"id\": \"now\"}\r\n"));
+/// ```
 #[derive(Debug)]
 #[must_use = "a request without a reply blocks its monitor"]
 pub struct Ticket {

@@ -33,7 +33,9 @@ pub(super) use introspect::SchemaInfo;
 /// registry.add_query_commands();
 ///
 /// let source = registry.schema().to_qapi();
+/// let answer = registry.schema().to_json(); // Of `query-qmp-schema`.
 ///
+/// assert!(answer.as_str().contains(r#"{"name": "query-commands""#));
 /// assert!(source.contains("{ 'command': 'query-commands',\n  'returns': ['CommandInfo'] }"));
 /// ```
 #[derive(Debug, Default)]

@@ -71,20 +71,37 @@ use transport::Transport;
 ///
 /// # Examples
 ///
-/// ```no_run
-/// use executor::qmp::{Registry, Server, SessionOptions, Version, VersionNumber};
+/// ```
+/// use executor::net::UnixStream;
+/// use executor::qmp::{Address, Registry, Server, SessionOptions, Version, VersionNumber};
 /// use executor::{MainCx, block_on, run_main};
+/// use futures_util::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+/// use futures_util::stream::StreamExt;
 ///
 /// async fn serve(cx: &MainCx) -> std::io::Result<()> {
 ///     let mut registry = Registry::new();
 ///     registry.add_query_commands();
 ///     let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
 ///     let options = SessionOptions::new(Version { qemu, package: String::new() });
-///
 ///     let server = Server::start(cx, registry, options)?;
-///     server.listen(&"unix:/run/example.sock".parse().expect("the address is right"))?;
+/// #   let path = std::env::temp_dir().join(format!("executor-server-{}.sock", std::process::id()));
+///     server.listen(&Address::Unix(path.clone()))?;
+///     assert_eq!(server.local_addresses(), [Address::Unix(path.clone())]);
+///
+///     // A client, which would be another program.
+///     let mut client = UnixStream::connect(path).await?;
+///     client.write_all(b"{'execute': 'qmp_capabilities'} {'execute': 'query-commands'}").await?;
+///     let mut lines = BufReader::new(client).lines().skip(2); // The greeting, the first reply.
+///     let reply = lines.next().await.transpose()?.unwrap_or_default();
+///     assert!(reply.ends_with(r#"{"name": "query-commands"}]}"#));
+///     assert_eq!(server.clients(), 1);
 ///     server.events().emit("RESUME", ());
-///     std::future::pending().await
+///     let event = lines.next().await.transpose()?.unwrap_or_default();
+///     assert!(event.ends_with(r#""event": "RESUME"}"#));
+///
+///     server.shutdown().await;
+///     assert!(lines.next().await.is_none(), "the connection is closed");
+///     Ok(())
 /// }
 ///
 /// run_main(|nc| block_on(nc, serve))?;
@@ -166,6 +183,36 @@ impl Server {
     /// What the system says; names the address. A UNIX socket that somebody listens on, or at whose path
     /// another server begins or ceases to at this moment (it has `PATH.lock`), and standard input for the
     /// second time, are in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::net::TcpStream;
+    /// use executor::qmp::{Address, Registry, Server};
+    /// # use executor::qmp::{SessionOptions, Version, VersionNumber};
+    /// use executor::{MainCx, block_on, run_main};
+    /// use futures_util::io::AsyncReadExt;
+    ///
+    /// async fn program(cx: &MainCx) -> std::io::Result<()> {
+    /// #   let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+    /// #   let options = SessionOptions::new(Version { qemu, package: String::new() });
+    ///     let server = Server::start(cx, Registry::new(), options)?;
+    ///     server.listen(&"tcp:127.0.0.1:0".parse().expect("the address is right"))?;
+    ///     let [Address::Tcp(place)] = &server.local_addresses()[..] else { panic!() };
+    ///     let mut client = TcpStream::connect(place.parse().expect("it has a port now")).await?;
+    ///     let mut greeting = [0; 7];
+    ///     client.read_exact(&mut greeting).await?;
+    ///     assert_eq!(greeting, *b"{\"QMP\":");
+    ///
+    ///     let error = server.listen(&Address::Unix("/no/such/folder".into())).unwrap_err();
+    ///     assert!(error.to_string().starts_with("unix:/no/such/folder: "));
+    ///     server.shutdown().await;
+    ///     Ok(())
+    /// }
+    ///
+    /// run_main(|nc| block_on(nc, program))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn listen(&self, address: &Address) -> io::Result<()> {
         let listening = match address {
             Address::Unix(path) => Listener::unix(path, &self.monitor).map(|new| self.open(new)),
@@ -200,6 +247,34 @@ impl Server {
     /// # Errors
     ///
     /// What the system says; names the address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use executor::net::UnixListener;
+    /// use executor::qmp::{Address, Registry, Server};
+    /// # use executor::qmp::{SessionOptions, Version, VersionNumber};
+    /// use executor::{MainCx, block_on, run_main};
+    /// use futures_util::io::AsyncReadExt;
+    ///
+    /// async fn program(cx: &MainCx) -> std::io::Result<()> {
+    /// #   let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+    /// #   let options = SessionOptions::new(Version { qemu, package: String::new() });
+    /// #   let path = std::env::temp_dir().join(format!("executor-connect-{}.sock", std::process::id()));
+    ///     let client = UnixListener::bind(&path)?; // It listens before there is a server.
+    ///     let server = Server::start(cx, Registry::new(), options)?;
+    ///     server.connect(&Address::Unix(path.clone()))?;
+    ///     let (mut connection, _) = client.accept().await?;
+    ///     let mut greeting = [0; 7];
+    ///     connection.read_exact(&mut greeting).await?;
+    ///     assert_eq!(greeting, *b"{\"QMP\":");
+    ///     server.shutdown().await;
+    ///     std::fs::remove_file(path)
+    /// }
+    ///
+    /// run_main(|nc| block_on(nc, program))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn connect(&self, address: &Address) -> io::Result<()> {
         let connecting = match address {
             Address::Unix(path) => unix::UnixStream::connect(path).map(|socket| {

@@ -50,6 +50,19 @@ const QUEUE_LENGTH: usize = 8;
 pub(super) const CONCURRENT: usize = 64;
 
 /// What the server is, for the greeting and `query-version`.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Session, SessionOptions, Version, VersionNumber};
+///
+/// let qemu = VersionNumber { micro: 2, minor: 0, major: 10 };
+/// let version = Version { qemu, package: "example 1.0".to_owned() };
+/// let session = Session::new(SessionOptions::new(version));
+/// assert!(session.unsent().starts_with(
+///     br#"{"QMP": {"version": {"qemu": {"micro": 2, "minor": 0, "major": 10}, "package": "example 1.0"},"#
+/// ));
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Version {
     /// The number that clients compare.
@@ -59,6 +72,16 @@ pub struct Version {
 }
 
 /// A version number, in the order in which QEMU writes it.
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Json, VersionNumber};
+///
+/// let number = VersionNumber { micro: 2, minor: 0, major: 10 };
+/// assert_eq!(Json::new(&number)?.as_str(), r#"{"micro": 2, "minor": 0, "major": 10}"#);
+/// # Ok::<(), executor::qmp::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct VersionNumber {
     /// Counts corrections.
@@ -70,6 +93,33 @@ pub struct VersionNumber {
 }
 
 /// How a [`Session`] behaves.
+///
+/// # Examples
+///
+/// A client that does not read:
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// use executor::qmp::{Event, Session, SessionOptions, Version, VersionNumber};
+///
+/// let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+/// let mut options = SessionOptions::new(Version { qemu, package: String::new() });
+/// options.output_limit = 200;
+/// let mut session = Session::new(options);
+/// session.feed(b"{'execute': 'qmp_capabilities'}");
+/// assert!(session.next_request().is_none() && session.wants_input());
+///
+/// let event = Event::new("POWERDOWN", SystemTime::now());
+/// (0..10).for_each(|_| session.emit(&event));
+/// let missed = session.dropped_events();
+/// assert!(missed > 0 && !session.wants_input());
+///
+/// let read = session.unsent().len();
+/// session.advance(read);
+/// session.emit(&event);
+/// assert!(session.wants_input() && session.dropped_events() == missed);
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
     /// What the greeting says.

@@ -17,6 +17,29 @@ use super::{Payload, TaskLabel, report_lost_panic};
 /// A future: `handle.await` gives `Ok(output)`, or a [`JoinError`] if the task was cancelled or
 /// panicked. Dropping the handle detaches the task, which runs on; use [`abort`](Self::abort) or
 /// [`cancel`](Self::cancel) to stop it. Bound to the thread of its executor.
+///
+/// # Examples
+///
+/// ```
+/// use std::future::pending;
+///
+/// use executor::LocalExecutor;
+///
+/// let executor = LocalExecutor::new()?;
+/// let adds = executor.spawn(async { 1 + 2 });
+/// assert_eq!(executor.run(adds).expect("it does not panic"), 3);
+///
+/// let waits = executor.spawn(pending::<()>());
+/// waits.abort(); // Asks; by the executor's next run the future is gone.
+/// executor.run_once();
+/// assert!(waits.is_finished());
+/// assert!(executor.run(waits).unwrap_err().is_cancelled());
+///
+/// executor.spawn(async {}).detach(); // Runs without a handle.
+/// executor.run_once();
+/// assert_eq!(executor.stats().completed, 3);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "dropping a `JoinHandle` detaches its task; say `.detach()` if that is meant"]
 pub struct JoinHandle<T> {
     task: TaskRef,
@@ -55,6 +78,31 @@ impl<T> JoinHandle<T> {
     ///
     /// This is what QEMU code needs before it frees something that the task uses. A panic of the
     /// future's destructor is reported like that of a detached task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::future::pending;
+    /// use std::rc::Rc;
+    ///
+    /// use executor::LocalExecutor;
+    ///
+    /// let executor = LocalExecutor::new()?;
+    /// let buffer = Rc::new(Cell::new(0));
+    /// let writer = executor.spawn({
+    ///     let buffer = Rc::clone(&buffer);
+    ///     async move {
+    ///         buffer.set(1);
+    ///         pending::<()>().await;
+    ///         buffer.set(2);
+    ///     }
+    /// });
+    /// executor.run(writer.cancel());
+    /// // Nobody else has the buffer now.
+    /// assert!(Rc::try_unwrap(buffer).is_ok());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn cancel(self) -> Option<T> {
         self.abort();
         match self.await {
@@ -122,6 +170,28 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Why a task gave no output.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{JoinError, LocalExecutor};
+///
+/// fn report(error: JoinError) -> String {
+///     assert!(error.is_cancelled() != error.is_panic());
+///     match error.into_panic() {
+///         Ok(payload) => format!("it said {:?}", payload.downcast_ref::<&str>()),
+///         Err(cancelled) => cancelled.to_string(),
+///     }
+/// }
+///
+/// let executor = LocalExecutor::new()?;
+/// let panics = executor.spawn(async { panic!("no more disks") });
+/// let waits = executor.spawn(std::future::pending::<()>());
+/// waits.abort();
+/// assert_eq!(report(executor.run(panics).unwrap_err()), "it said Some(\"no more disks\")");
+/// assert_eq!(report(executor.run(waits).unwrap_err()), "the task was cancelled");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct JoinError {
     /// Boxed, so that the error of a small future does not make its cell larger.
     repr: Repr,

@@ -15,6 +15,31 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::Waker;
 
 /// A panic of a task that nobody joined.
+///
+/// # Examples
+///
+/// ```
+/// use executor::{LocalExecutor, TaskPanic, set_task_panic_hook};
+/// use std::sync::{Mutex, OnceLock};
+///
+/// fn log() -> &'static Mutex<Vec<String>> {
+///     static LOG: OnceLock<Mutex<Vec<String>>> = OnceLock::new();
+///     LOG.get_or_init(Mutex::default)
+/// }
+///
+/// fn write_down(panic: &TaskPanic<'_>) {
+///     let code = panic.payload.downcast_ref::<u32>(); // What else than text it was.
+///     log().lock().unwrap().push(format!("{}: {} {code:?}", panic.task, panic.message()));
+/// }
+///
+/// set_task_panic_hook(write_down);
+/// let executor = LocalExecutor::new()?;
+/// executor.spawn_named("worker", async { panic!("no more disks") }).detach();
+/// executor.run_once();
+/// let lines = log().lock().unwrap();
+/// assert!(lines[0].contains("`worker` spawned at") && lines[0].ends_with(": no more disks None"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct TaskPanic<'a> {
     /// What was running.
     pub task: &'a dyn fmt::Display,
@@ -75,6 +100,28 @@ static HOOK: RwLock<Option<Hook>> = RwLock::new(None);
 ///
 /// Without a hook the panic is reported on stderr, with the task's name and the line that spawned
 /// it. (Rust's own panic hook has run before, as always.)
+///
+/// # Examples
+///
+/// ```
+/// use executor::{LocalExecutor, set_task_panic_hook};
+/// use std::sync::atomic::{AtomicU32, Ordering};
+///
+/// static LOST: AtomicU32 = AtomicU32::new(0);
+///
+/// set_task_panic_hook(|_panic| {
+///     LOST.fetch_add(1, Ordering::Relaxed);
+/// });
+/// let executor = LocalExecutor::new()?;
+/// executor.spawn(async { panic!("nobody joins this one") }).detach();
+/// executor.run_once();
+/// assert_eq!(LOST.load(Ordering::Relaxed), 1);
+///
+/// let joined = executor.spawn(async { panic!("its handle has this one") });
+/// assert!(executor.run(joined).unwrap_err().is_panic());
+/// assert_eq!(LOST.load(Ordering::Relaxed), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn set_task_panic_hook(hook: impl Fn(&TaskPanic<'_>) + Send + Sync + 'static) {
     *HOOK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(hook));
 }

@@ -87,6 +87,18 @@ impl fmt::Display for Address {
 }
 
 /// Why a text is no [`Address`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::qmp::{Address, AddressError};
+///
+/// let error: AddressError = "tcp:localhost".parse::<Address>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "`tcp:localhost` is no address of a monitor: the port is missing: expected `tcp:HOST:PORT`"
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressError {
     text: String,

@@ -38,6 +38,55 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// Stands for `qapi_event_send_*()`. From [`Server::events`](super::Server::events); handlers that are
 /// registered before there is a server get one from [`EventSink::new`].
+///
+/// # Examples
+///
+/// ```
+/// use executor::net::UnixStream;
+/// use executor::qmp::{Command, Coroutine, EventSink, Registry, Server, boxed};
+/// # use executor::qmp::{SessionOptions, Version, VersionNumber};
+/// use executor::{MainCx, block_on, run_main};
+/// use futures_util::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+/// use futures_util::stream::StreamExt;
+///
+/// struct Stop;
+///
+/// impl Command for Stop {
+///     const NAME: &'static str = "stop";
+///     type Mode = Coroutine;
+///     type Args = ();
+///     type Ret = ();
+/// }
+///
+/// async fn program(cx: &MainCx) -> std::io::Result<()> {
+///     let events = EventSink::new();
+///     let sink = events.clone(); // A handler needs it before there is a server.
+///     let mut registry = Registry::new();
+///     registry.command::<Stop, _>(boxed(move |_cx, ()| {
+///         sink.emit("STOP", ());
+///         Box::pin(async { Ok(()) })
+///     }));
+/// #   let qemu = VersionNumber { micro: 0, minor: 1, major: 0 };
+/// #   let options = SessionOptions::new(Version { qemu, package: String::new() });
+///     let server = Server::start_with_events(cx, registry, options, events)?;
+/// #   let path = std::env::temp_dir().join(format!("executor-events-{}.sock", std::process::id()));
+/// #   let address = executor::qmp::Address::Unix(path.clone());
+///     server.listen(&address)?;
+///
+///     let mut client = UnixStream::connect(path).await?;
+///     client.write_all(b"{'execute': 'qmp_capabilities'} {'execute': 'stop'}").await?;
+///     let mut lines = BufReader::new(client).lines().skip(2);
+///     let event = lines.next().await.transpose()?.unwrap_or_default();
+///     assert!(event.ends_with(r#""event": "STOP"}"#), "the event comes before the reply");
+///     let reply = lines.next().await.transpose()?;
+///     assert_eq!(reply.as_deref(), Some(r#"{"return": {}}"#));
+///     server.shutdown().await;
+///     Ok(())
+/// }
+///
+/// run_main(|nc| block_on(nc, program))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct EventSink {
     pub(super) hub: Arc<Hub>,
