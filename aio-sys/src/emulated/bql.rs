@@ -99,7 +99,7 @@ fn refuse_unlock(borrows: u32) -> ! {
 }
 
 /// Whether nobody holds the BQL at this moment.
-#[cfg(feature = "simulation")]
+#[cfg(any(feature = "simulation", feature = "testing"))]
 pub(super) fn is_free() -> bool {
     !matches!(BQL.try_lock(), Err(std::sync::TryLockError::WouldBlock))
 }
