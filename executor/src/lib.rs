@@ -102,6 +102,8 @@ mod sync;
 mod task;
 mod task_fn;
 mod task_table;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread_id;
 pub mod time;
 
