@@ -59,6 +59,9 @@
 //! By default the event loop is an emulation of QEMU's on epoll, so programs and tests just run. A thread
 //! that is no main loop can have a [`LocalExecutor`] of its own.
 //!
+//! Tests of commands and devices have a kit, with the feature `testing`: a clock that stands still, single steps, and
+//! clients in memory.
+//!
 //! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
 //! way in, and `host::block` reads its disks.
 

@@ -360,6 +360,12 @@ pub(super) fn wait_for_bql() {
     }
 }
 
+/// Notes whether a thread of the simulation holds the BQL.
+#[inline]
+pub(super) fn note_bql(held: bool) {
+    with(|state| state.bql_held = held);
+}
+
 /// Adds a thread that this one is about to start.
 pub(super) fn invite(name: &str) -> Ticket {
     Ticket(here().map(|(world, _)| (world, world.lock().add(name))))

@@ -192,11 +192,11 @@ pub struct Outside {
 }
 
 /// Keeps time from going further than this.
-struct Limit;
+pub(super) struct Limit;
 
 impl Limit {
     #[track_caller]
-    fn set(ahead: Duration) -> Limit {
+    pub(super) fn set(ahead: Duration) -> Limit {
         let taken = c::set_limit(Some(saturating_ns(ahead)));
         assert!(
             !taken,

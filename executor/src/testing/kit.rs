@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use super::clock::{self, PausedClock, paused};
+use super::clock::{self, Limit, PausedClock, paused};
 use super::main_thread::on_main_thread;
 use super::record::{Recording, Step};
 use crate::aio::context::Context;
@@ -192,10 +192,10 @@ impl Kit<'_> {
     /// ```
     pub fn step(&mut self) -> Step {
         let rest = Arc::new(Rest { is: AtomicBool::new(false) });
-        c::set_limit(Some(0));
+        let limit = Limit::set(Duration::ZERO);
         c::wake_at_rest(Waker::from(Arc::clone(&rest)));
         let polled = self.record.step(|| main_loop::turn(self.nc));
-        c::set_limit(None);
+        drop(limit);
         // SeqCst: one thread at a time; the turns order everything.
         let is_idle = rest.is.load(Ordering::SeqCst);
         let next_deadline = if is_idle { self.next_deadline() } else { None };

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
+use crate::aio::paused;
 use crate::main_loop;
 
 type Program = Box<dyn FnOnce() + Send>;
@@ -48,6 +49,10 @@ pub fn on_main_thread<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static)
     if main_loop::is_home() {
         return f();
     }
+    assert!(
+        paused::program().is_none(),
+        "a test on the main loop inside of a test, which has the main loop, or makes it wait"
+    );
     match call(f) {
         Ok(result) => result,
         Err((place, payload)) => panic_again(place.as_deref(), payload),

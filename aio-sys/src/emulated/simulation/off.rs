@@ -74,6 +74,9 @@ pub(super) fn choose(_count: usize) -> usize {
 pub(super) fn wait_for_bql() {}
 
 #[inline(always)]
+pub(super) fn note_bql(_held: bool) {}
+
+#[inline(always)]
 pub(super) fn invite(_name: &str) -> Ticket {
     Ticket
 }

@@ -93,6 +93,8 @@ pub(super) struct State {
     /// How many more descriptors can be opened before one is refused.
     refuse_in: Option<u32>,
     report: Report,
+    /// A thread of this world has the BQL.
+    pub(super) bql_held: bool,
     /// Unless a seed decides.
     pub(super) pause: Option<Pause>,
 }
@@ -316,9 +318,10 @@ impl State {
         loop {
             let able = self.able();
             let next = able.iter().find(|&&number| number > self.turn).or(able.first());
-            // If nobody else can go on, a thread outside has the lock, and gives it back.
-            let for_lock =
-                |thread: &Thread| matches!(thread.status, Status::Waiting(Event::BqlFree, _));
+            // A thread outside of this world that has the lock gives it back.
+            let for_lock = |thread: &Thread| {
+                !self.bql_held && matches!(thread.status, Status::Waiting(Event::BqlFree, _))
+            };
             if let Some(next) = next.copied().or_else(|| self.threads.iter().position(for_lock)) {
                 return Next::Turn(next);
             }
