@@ -1,70 +1,105 @@
-//! The commands of `examples/commands`, called over a socket; `commands_checksum.rs` has the largest one.
+//! The commands of `examples/commands`, called by clients in memory, on a clock that stands still;
+//! `commands_checksum.rs` has the largest one, and `qmp_server.rs` sockets.
 
 #[allow(dead_code, reason = "the server's program uses the rest")]
 #[path = "../examples/commands/mod.rs"]
 mod commands;
-#[path = "common/qmp_server.rs"]
-mod common;
-#[path = "common/commands.rs"]
-mod session;
 
 use std::path::Path;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use commands::files::Files;
 use commands::machine::{MACHINE, ShutdownCause};
-use common::{command_tasks, on_main, wait_until};
+use commands::{register_extensions, register_machine};
 use executor::MainCx;
-use serde_json::json;
-use session::{call, call_oob, receive, send, start, task_id, tasks};
+use executor::qmp::{Error, EventSink, Registry};
+use executor::testing::{self, FakeClient, FakeServer, Kit};
+use serde_json::{Value, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Starts the server. Its machine is called `vm`.
+fn start(kit: &mut Kit<'_>) -> FakeServer {
+    let (mut registry, events) = (Registry::new(), EventSink::new());
+    let main = kit.block_on(async |cx: &MainCx| cx.probe());
+    registry.add_query_commands();
+    register_machine(&mut registry, Some("vm".into()), &events);
+    register_extensions(&mut registry, main, &events, Files::default());
+    kit.serve_with_events(registry, events)
+}
+
+/// Calls a command that succeeds, in band.
+#[track_caller]
+fn call(kit: &mut Kit<'_>, client: &mut FakeClient, command: &str, arguments: Value) -> Value {
+    client.command(kit, command, arguments).expect("the command succeeds")
+}
+
+/// The names of the events that have come since the last look.
+fn events(client: &mut FakeClient) -> Vec<String> {
+    let name = |event: Value| event["event"].as_str().unwrap_or_default().to_owned();
+    client.events().into_iter().map(name).collect()
+}
+
+/// What `x-query-tasks` says of the one task of that name, if there is one.
+fn task(list: &Value, name: &str) -> Option<Value> {
+    let mut found = list.as_array()?.iter().filter(|task| task["name"] == name);
+    let task = found.next().cloned();
+    assert!(found.next().is_none(), "there are several tasks called {name}: {list}");
+    task
+}
+
+/// The id of that task.
+fn task_id(kit: &mut Kit<'_>, client: &mut FakeClient, name: &str) -> Option<u64> {
+    task(&call(kit, client, "x-query-tasks", json!({})), name)?["id"].as_u64()
+}
 
 #[test]
 fn the_commands_are_those_of_qemu_and_some_more() {
-    let server = start();
+    testing::run(|kit| {
+        let mut client = start(kit).client(kit);
 
-    let list = call(&mut server.client(), "query-commands", json!({})).value();
+        let list = call(kit, &mut client, "query-commands", json!({}));
 
-    let names: Vec<_> = list.as_array().unwrap().iter().map(|info| &info["name"]).collect();
-    assert_eq!(
-        names,
-        [
-            "qmp_capabilities",
-            "query-commands",
-            "query-version",
-            "query-name",
-            "query-status",
-            "stop",
-            "cont",
-            "quit",
-            "object-add",
-            "query-iothreads",
-            "object-del",
-            "x-sleep",
-            "x-file-checksum",
-            "x-query-tasks",
-            "x-task-cancel",
-            "x-executor-stats",
-            "x-watchdog",
-        ]
-    );
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|info| &info["name"]).collect();
+        assert_eq!(
+            names,
+            [
+                "qmp_capabilities",
+                "query-commands",
+                "query-version",
+                "query-name",
+                "query-status",
+                "stop",
+                "cont",
+                "quit",
+                "object-add",
+                "query-iothreads",
+                "object-del",
+                "x-sleep",
+                "x-file-checksum",
+                "x-query-tasks",
+                "x-task-cancel",
+                "x-executor-stats",
+                "x-watchdog",
+            ]
+        );
+    });
 }
 
 #[test]
 fn name_and_version_are_told() {
-    let server = start();
-    let mut client = server.client();
+    testing::run(|kit| {
+        let mut client = start(kit).client(kit);
 
-    let version = call(&mut client, "query-version", json!({})).value();
-    let name = call(&mut client, "query-name", json!({})).value();
+        let version = call(kit, &mut client, "query-version", json!({}));
 
-    assert_eq!(version["qemu"], json!({"micro": 0, "minor": 1, "major": 0}));
-    assert_eq!(name, json!({"name": "vm"}));
+        assert_eq!(version["qemu"], json!({"micro": 0, "minor": 1, "major": 0}));
+        assert_eq!(call(kit, &mut client, "query-name", json!({})), json!({"name": "vm"}));
+    });
 }
 
 #[test]
 fn wrong_arguments_are_refused_in_the_words_of_qemu() {
-    let server = start();
-    let mut client = server.client();
     let cases = [
         ("query-status", json!({"x": 1}), "Parameter 'x' is unexpected"),
         ("stop", json!({"x": 1}), "Parameter 'x' is unexpected"),
@@ -119,185 +154,198 @@ fn wrong_arguments_are_refused_in_the_words_of_qemu() {
         ("x-query-tasks", json!({"x": 1}), "Parameter 'x' is unexpected"),
     ];
 
-    for (command, arguments, expected) in cases {
-        assert_eq!(call(&mut client, command, arguments.clone()).error(), expected, "{arguments}");
-    }
+    testing::run(move |kit| {
+        let mut client = start(kit).client(kit);
+        for (command, arguments, expected) in cases {
+            let error = client.command(kit, command, &arguments).expect_err("it is refused");
+            assert_eq!(error, Error::generic(expected), "{arguments}");
+        }
+    });
 }
 
 #[test]
 fn stop_and_cont_tell_everybody_before_they_reply_and_once() {
-    let server = start();
-    let (mut client, mut other) = (server.client(), server.client());
     let steps = [
         ("stop", vec!["STOP"], json!({"status": "paused", "running": false})),
         ("stop", vec![], json!({"status": "paused", "running": false})),
         ("cont", vec!["RESUME"], json!({"status": "running", "running": true})),
         ("cont", vec![], json!({"status": "running", "running": true})),
     ];
-
-    for (command, events, status) in steps {
-        assert_eq!(call(&mut client, command, json!({})).event_names(), events);
-        assert_eq!(call(&mut client, "query-status", json!({})).value(), status);
-    }
-    let heard = call(&mut other, "query-status", json!({}));
-    assert_eq!(heard.event_names(), ["STOP", "RESUME"]);
+    testing::run(|kit| {
+        let server = start(kit);
+        let (mut client, mut other) = (server.client(kit), server.client(kit));
+        for (command, heard, status) in steps {
+            client.execute(command, ());
+            for event in heard {
+                assert_eq!(client.receive(kit)["event"], event);
+            }
+            assert_eq!(client.receive(kit), json!({"return": {}}));
+            assert_eq!(call(kit, &mut client, "query-status", json!({})), status);
+        }
+        assert_eq!(events(&mut other), ["STOP", "RESUME"]);
+    });
 }
 
 #[test]
 fn quit_wakes_the_program_and_tells_the_clients_first() {
-    let server = start();
-    let (told, tells) = mpsc::channel();
-    on_main(move |nc| {
-        let wait = async move |cx: &MainCx| {
-            told.send(MACHINE.shutdown_requested(cx).await).expect("the test waits");
-        };
-        nc.spawn(wait).detach();
+    testing::run(|kit| {
+        let mut client = start(kit).client(kit);
+        let waiting = kit.spawn(async |cx: &MainCx| MACHINE.shutdown_requested(cx).await);
+        kit.run_until_idle();
+        assert!(!waiting.is_finished());
+
+        client.execute("quit", ());
+
+        let event = client.receive(kit);
+        assert_eq!(event["event"], "SHUTDOWN");
+        assert_eq!(event["data"], json!({"guest": false, "reason": "host-qmp-quit"}));
+        assert_eq!(client.receive(kit), json!({"return": {}}));
+        let cause = kit.block_on(async move |_: &MainCx| waiting.await.unwrap());
+        assert_eq!(cause, ShutdownCause::HostQmpQuit);
+        assert_eq!(client.ask(kit, "{'execute': 'quit'}"), json!({"return": {}}));
+        assert_eq!(client.received(), None, "no second event");
     });
-
-    let answer = call(&mut server.client(), "quit", json!({}));
-
-    assert_eq!(answer.event_names(), ["SHUTDOWN"]);
-    assert_eq!(answer.events[0]["data"], json!({"guest": false, "reason": "host-qmp-quit"}));
-    assert_eq!(tells.recv().expect("the program waits"), ShutdownCause::HostQmpQuit);
-    assert_eq!(call(&mut server.client(), "quit", json!({})).event_names(), [""; 0]);
 }
 
 #[test]
 fn an_iothread_can_be_added_shown_and_deleted() {
-    let server = start();
-    let mut client = server.client();
-    let io7 = json!({"qom-type": "iothread", "id": "io7"});
+    testing::run(|kit| {
+        let mut client = start(kit).client(kit);
+        let io7 = json!({"qom-type": "iothread", "id": "io7"});
 
-    call(&mut client, "object-add", io7.clone()).value();
-    let list = call(&mut client, "query-iothreads", json!({})).value();
-    let thread = format!("/proc/self/task/{}", list[0]["thread-id"]);
-    assert_eq!(list[0]["id"], "io7");
-    assert!(Path::new(&thread).exists(), "no such thread: {list}");
-    let twice = "attempt to add duplicate property 'io7' to object (type 'container')";
-    assert_eq!(call(&mut client, "object-add", io7).error(), twice);
+        call(kit, &mut client, "object-add", io7.clone());
+        let list = call(kit, &mut client, "query-iothreads", json!({}));
+        let thread = format!("/proc/self/task/{}", list[0]["thread-id"]);
+        assert_eq!(list[0]["id"], "io7");
+        assert!(Path::new(&thread).exists(), "no such thread: {list}");
+        let twice = "attempt to add duplicate property 'io7' to object (type 'container')";
+        let error = client.command(kit, "object-add", io7).unwrap_err();
+        assert_eq!(error.to_string(), twice);
 
-    call(&mut client, "object-del", json!({"id": "io7"})).value();
-    assert_eq!(call(&mut client, "query-iothreads", json!({})).value(), json!([]));
-    wait_until("the thread has ended", || !Path::new(&thread).exists());
+        call(kit, &mut client, "object-del", json!({"id": "io7"}));
+        assert_eq!(call(kit, &mut client, "query-iothreads", json!({})), json!([]));
+        assert!(!Path::new(&thread).exists(), "the thread has ended");
+    });
 }
 
 #[test]
 fn a_sleep_lasts_as_long_as_it_is_told_to() {
-    let server = start();
-    let mut client = server.client();
-
-    for arguments in [json!({"seconds": 0.02}), json!({"ns": 20_000_000, "clock": "realtime"})] {
-        let began = Instant::now();
-        call(&mut client, "x-sleep", arguments).value();
-        assert!(began.elapsed() >= Duration::from_millis(20));
-    }
+    testing::run(|kit| {
+        kit.clock().set_auto_advance(true);
+        let mut client = start(kit).client(kit);
+        for arguments in [json!({"seconds": 0.25}), json!({"ns": 250_000_000, "clock": "realtime"})]
+        {
+            let before = kit.clock().elapsed();
+            call(kit, &mut client, "x-sleep", arguments);
+            assert_eq!(kit.clock().elapsed() - before, SECOND / 4);
+        }
+    });
 }
 
 #[test]
 fn a_sleep_on_the_clock_of_the_guest_stands_still_while_the_guest_does() {
-    let server = start();
-    let (mut client, mut sleeper) = (server.client(), server.client());
-    call(&mut client, "stop", json!({})).value();
+    testing::run(|kit| {
+        let server = start(kit);
+        let (mut client, mut sleeper) = (server.client(kit), server.client(kit));
+        call(kit, &mut client, "stop", json!({}));
+        sleeper.execute("x-sleep", json!({"seconds": 1, "clock": "virtual"}));
+        kit.advance(1000 * SECOND);
+        assert_eq!(kit.commands().len(), 1);
 
-    send(&mut sleeper, "x-sleep", json!({"ns": 1_000_000, "clock": "virtual"}));
-    wait_until("the command runs", || task_id(&mut client, "qmp:x-sleep").is_some());
-    let id = task_id(&mut client, "qmp:x-sleep");
-    // A sleep of this length or more on the other clock, in the same executor.
-    call(&mut server.client(), "x-sleep", json!({"seconds": 0.05})).value();
-    assert_eq!(task_id(&mut client, "qmp:x-sleep"), id);
-
-    call(&mut client, "cont", json!({})).value();
-    receive(&mut sleeper).value();
+        call(kit, &mut client, "cont", json!({}));
+        kit.advance(SECOND);
+        assert_eq!(events(&mut sleeper), ["STOP", "RESUME"]);
+        assert_eq!(sleeper.received(), Some(json!({"return": {}})));
+    });
 }
 
 #[test]
-fn a_sleeping_command_holds_up_nobody_and_is_listed() {
-    let server = start();
-    let (mut client, mut sleeper) = (server.client(), server.client());
+fn a_sleeping_command_holds_up_nobody_is_listed_and_goes_with_its_client() {
+    testing::run(|kit| {
+        let server = start(kit);
+        let (mut client, mut sleeper) = (server.client(kit), server.client(kit));
 
-    send(&mut sleeper, "x-sleep", json!({"seconds": 1000}));
-    wait_until("the command runs", || task_id(&mut client, "qmp:x-sleep").is_some());
-    call(&mut client, "query-status", json!({})).value();
-    let listed = tasks(&mut client, "main");
+        sleeper.execute("x-sleep", json!({"seconds": 1000}));
+        kit.run_until_idle();
+        call(kit, &mut client, "query-status", json!({}));
+        let listed = call(kit, &mut client, "x-query-tasks", json!({}));
 
-    let sleep = listed.iter().find(|task| task["name"] == "qmp:x-sleep").expect("it runs");
-    assert!(sleep["spawned-at"].as_str().unwrap().contains(".rs:"), "{sleep}");
-    assert!(sleep["polls"].as_u64().unwrap() >= 1, "{sleep}");
-    drop(sleeper);
-    wait_until("the command has gone with its client", || command_tasks() == 0);
+        let sleep = task(&listed, "qmp:x-sleep").expect("it runs");
+        assert!(sleep["spawned-at"].as_str().unwrap().contains(".rs:"), "{sleep}");
+        assert!(sleep["polls"].as_u64().unwrap() >= 1, "{sleep}");
+        sleeper.disconnect();
+        assert_eq!(task_id(kit, &mut client, "qmp:x-sleep"), None);
+    });
 }
 
 #[test]
 fn a_task_can_be_cancelled_in_band_by_another_client() {
-    let server = start();
-    let (mut client, mut sleeper) = (server.client(), server.client());
-    send(&mut sleeper, "x-sleep", json!({"seconds": 1000}));
-    wait_until("the command runs", || task_id(&mut client, "qmp:x-sleep").is_some());
-    let id = task_id(&mut client, "qmp:x-sleep");
+    testing::run(|kit| {
+        let server = start(kit);
+        let (mut client, mut sleeper) = (server.client(kit), server.client(kit));
+        sleeper.execute("x-sleep", json!({"seconds": 1000}));
+        kit.run_until_idle();
+        let id = task_id(kit, &mut client, "qmp:x-sleep").expect("it runs");
 
-    call(&mut client, "x-task-cancel", json!({"id": id})).value();
+        call(kit, &mut client, "x-task-cancel", json!({"id": id}));
 
-    assert_eq!(receive(&mut sleeper).error(), "The command was cancelled");
-    assert_eq!(task_id(&mut client, "qmp:x-sleep"), None);
+        assert_eq!(sleeper.receive(kit)["error"]["desc"], "The command was cancelled");
+        assert_eq!(task_id(kit, &mut client, "qmp:x-sleep"), None);
+    });
 }
 
 #[test]
 fn a_client_can_cancel_its_own_command_out_of_band() {
-    let server = start();
-    let mut client = server.oob_client();
-    send(&mut client, "x-sleep", json!({"seconds": 1000}));
-    wait_until("the command runs", || command_tasks() == 1);
-    let listed = call_oob(&mut client, "x-query-tasks", json!({})).value();
-    let is_sleep = |task: &&serde_json::Value| task["name"] == "qmp:x-sleep";
-    let sleep = listed.as_array().unwrap().iter().find(is_sleep).expect("it runs");
+    testing::run(|kit| {
+        let mut client = start(kit).oob_client(kit);
+        client.execute("x-sleep", json!({"seconds": 1000}));
+        kit.run_until_idle();
+        let listed = client.command_oob(kit, "x-query-tasks", ()).unwrap();
+        let id = task(&listed, "qmp:x-sleep").expect("it runs")["id"].clone();
 
-    client.send(json!({"exec-oob": "x-task-cancel", "arguments": {"id": sleep["id"]}}).to_string());
+        let cancelled = client.command_oob(kit, "x-task-cancel", json!({"id": id}));
 
-    let replies = [receive(&mut client), receive(&mut client)];
-    let [cancel, sleep] = &replies;
-    assert_eq!(cancel.reply["return"], json!({}));
-    assert_eq!(sleep.error(), "The command was cancelled");
+        assert_eq!(cancelled.unwrap(), json!({}));
+        assert_eq!(client.receive(kit)["error"]["desc"], "The command was cancelled");
+    });
 }
 
 #[test]
 fn the_task_that_serves_everybody_cannot_be_cancelled() {
-    let server = start();
-    let mut client = server.client();
-    let id = task_id(&mut client, "qmp:dispatcher").expect("it serves us");
+    testing::run(|kit| {
+        let mut client = start(kit).client(kit);
+        let id = task_id(kit, &mut client, "qmp:dispatcher").expect("it serves us");
 
-    let answer = call(&mut client, "x-task-cancel", json!({"id": id}));
+        let error = client.command(kit, "x-task-cancel", json!({"id": id})).unwrap_err();
 
-    assert_eq!(answer.error(), format!("Task {id} starts the commands, this one, too"));
-    call(&mut client, "query-status", json!({})).value();
+        assert_eq!(error.to_string(), format!("Task {id} starts the commands, this one, too"));
+        call(kit, &mut client, "query-status", json!({}));
+    });
 }
 
 #[test]
 fn the_counters_of_every_executor_are_told_in_band_and_out_of_band() {
-    let server = start();
-    let mut client = server.oob_client();
-    call(&mut client, "object-add", json!({"qom-type": "iothread", "id": "io8"})).value();
+    testing::run(|kit| {
+        let mut client = start(kit).oob_client(kit);
+        call(kit, &mut client, "object-add", json!({"qom-type": "iothread", "id": "io8"}));
 
-    // The reply is on its way before the task that worked for it is counted as completed.
-    wait_until("the iothread's task is counted", || {
-        let stats = call(&mut client, "x-executor-stats", json!({})).value();
-        stats
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|row| row["executor"] == "io8" && row["completed"] != 0)
+        let in_band = call(kit, &mut client, "x-executor-stats", json!({}));
+        let out_of_band = client.command_oob(kit, "x-executor-stats", ()).unwrap();
+
+        for stats in [in_band, out_of_band] {
+            let executors = stats.as_array().unwrap().iter();
+            let of =
+                |name: &str| executors.clone().find(|stats| stats["executor"] == name).cloned();
+            let (main, io) = (of("main").expect("it is listed"), of("io8").expect("it is listed"));
+            assert!(main["polls"].as_u64() >= Some(1), "{main}");
+            assert!(main["spawned"].as_u64() > main["completed"].as_u64(), "{main}");
+            assert!(io["completed"].as_u64() >= Some(1), "{io}");
+        }
+        call(kit, &mut client, "object-del", json!({"id": "io8"}));
+        let after = call(kit, &mut client, "x-executor-stats", json!({}));
+        assert!(
+            !after.to_string().contains("io8"),
+            "an executor that has ended is listed: {after}"
+        );
     });
-    let in_band = call(&mut client, "x-executor-stats", json!({})).value();
-    let out_of_band = call_oob(&mut client, "x-executor-stats", json!({})).value();
-
-    for stats in [in_band, out_of_band] {
-        let executors = stats.as_array().unwrap().iter();
-        let of = |name: &str| executors.clone().find(|stats| stats["executor"] == name).cloned();
-        let (main, io) = (of("main").expect("it is listed"), of("io8").expect("it is listed"));
-        assert!(main["polls"].as_u64() >= Some(1), "{main}");
-        assert!(main["spawned"].as_u64() > main["completed"].as_u64(), "{main}");
-        assert!(io["completed"].as_u64() >= Some(1), "{io}");
-    }
-    call(&mut client, "object-del", json!({"id": "io8"})).value();
-    let after = call(&mut client, "x-executor-stats", json!({})).value();
-    assert!(!after.to_string().contains("io8"), "an executor that has ended is listed: {after}");
 }

@@ -1,35 +1,27 @@
 //! Commands that may not take longer than so, and of which only so many may run at a time.
 
-#[path = "common/qmp_server.rs"]
 mod common;
 
+use std::cell::{Cell, RefCell};
 use std::future::pending;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::rc::Rc;
 use std::time::Duration;
 
-use common::{Client, TestServer, command_tasks, on_main, wait_until};
+use common::{OnDrop, panic_of};
 use executor::qmp::{Blocking, Command, Coroutine, Registry, boxed};
+use executor::testing::{self, FakeClient, Kit};
 use executor::time::sleep;
 use executor::{MainCx, NoCoroutine};
 use serde_json::json;
 
-/// Says so when it is dropped.
-struct Dropped(mpsc::Sender<&'static str>, &'static str);
-
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        self.0.send(self.1).expect("the test listens");
-    }
-}
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Never ends by itself; has a time of its own.
 struct Limited;
 
 impl Command for Limited {
     const NAME: &'static str = "x-limited";
-    const TIMEOUT: Option<Duration> = Some(Duration::from_millis(20));
+    const TIMEOUT: Option<Duration> = Some(HOUR);
     type Mode = Coroutine;
     type Args = ();
     type Ret = ();
@@ -50,54 +42,59 @@ struct Quick;
 
 impl Command for Quick {
     const NAME: &'static str = "x-quick";
-    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(1000));
+    const TIMEOUT: Option<Duration> = Some(HOUR);
     type Mode = Coroutine;
     type Args = ();
     type Ret = ();
 }
 
-fn add_timed(registry: &mut Registry, told: mpsc::Sender<&'static str>) {
-    let tell = told.clone();
-    registry.command::<Limited, _>(boxed(move |_: &MainCx, ()| {
-        let dropped = Dropped(tell.clone(), "limited");
+/// A command that never ends, and says so when it is dropped.
+fn add_endless<C>(registry: &mut Registry, told: &Rc<RefCell<Vec<&'static str>>>)
+where
+    C: Command<Mode = Coroutine, Args = (), Ret = ()>,
+{
+    let told = Rc::clone(told);
+    registry.command::<C, _>(boxed(move |_: &MainCx, ()| {
+        let told = Rc::clone(&told);
+        let dropped = OnDrop(move || told.borrow_mut().push(C::NAME));
         Box::pin(async move {
             let _dropped = dropped;
             pending().await
         })
     }));
-    registry.command::<Unlimited, _>(boxed(move |_: &MainCx, ()| {
-        let dropped = Dropped(told.clone(), "unlimited");
-        Box::pin(async move {
-            let _dropped = dropped;
-            pending().await
-        })
-    }));
-    registry.command::<Quick, _>(boxed(|_: &MainCx, ()| Box::pin(async { Ok(()) })));
 }
 
 #[test]
 fn a_command_that_takes_too_long_is_dropped_and_its_client_is_told() {
-    let (told, tells) = mpsc::channel();
-    let server = TestServer::start(move |registry, _| {
-        registry.set_timeout(Duration::from_millis(30));
-        add_timed(registry, told);
-    });
-    let mut client = server.client();
+    testing::run(|kit| {
+        let told = Rc::default();
+        let mut registry = Registry::new();
+        registry.set_timeout(2 * HOUR);
+        add_endless::<Limited>(&mut registry, &told);
+        add_endless::<Unlimited>(&mut registry, &told);
+        registry.command::<Quick, _>(boxed(|_: &MainCx, ()| Box::pin(async { Ok(()) })));
+        let mut client = kit.client(registry);
 
-    let reply = client.ask("{'execute': 'x-limited'}");
-    assert_eq!(
-        reply["error"],
-        json!({"class": "GenericError", "desc": "The command timed out after 20ms"})
-    );
-    assert_eq!(tells.try_recv(), Ok("limited"), "it is dropped before the reply");
-    let reply = client.ask("{'execute': 'x-unlimited'}");
-    assert_eq!(reply["error"]["desc"], "The command timed out after 30ms");
-    assert_eq!(tells.try_recv(), Ok("unlimited"));
-    assert_eq!(client.ask("{'execute': 'x-quick'}"), json!({"return": {}}));
-    wait_until("nothing is left", || command_tasks() == 0);
+        client.execute("x-limited", ());
+        kit.advance(HOUR - Duration::from_nanos(1));
+        assert_eq!((client.received(), kit.commands().len()), (None, 1));
+        kit.advance(Duration::from_nanos(1));
+        let desc = "The command timed out after 3600s";
+        let error = json!({"error": {"class": "GenericError", "desc": desc}});
+        assert_eq!(client.received(), Some(error));
+        assert_eq!(told.take(), ["x-limited"]);
+
+        kit.clock().set_auto_advance(true);
+        let error = client.call::<Unlimited>(kit, ()).unwrap_err();
+        assert_eq!(error.to_string(), "The command timed out after 7200s");
+        assert_eq!(told.take(), ["x-unlimited"]);
+        client.call::<Quick>(kit, ()).unwrap();
+        assert_eq!(kit.clock().elapsed(), 3 * HOUR);
+        assert!(kit.commands().is_empty());
+    });
 }
 
-/// Two may run at a time.
+/// Takes an hour. Two may run at a time.
 struct Narrow;
 
 impl Command for Narrow {
@@ -108,68 +105,76 @@ impl Command for Narrow {
     type Ret = ();
 }
 
-/// The test's hold on `x-narrow`.
-#[derive(Default)]
-struct Gate {
-    running: AtomicUsize,
-    open: AtomicBool,
+/// So many clients that have called `x-narrow`, and how many of it run.
+fn narrow(kit: &mut Kit<'_>, count: usize) -> (Vec<FakeClient>, Rc<Cell<usize>>) {
+    let running = Rc::<Cell<usize>>::default();
+    let counted = Rc::clone(&running);
+    let mut registry = Registry::new();
+    registry.command::<Narrow, _>(boxed(move |_: &MainCx, ()| {
+        let running = Rc::clone(&counted);
+        Box::pin(async move {
+            running.set(running.get() + 1);
+            let _ended = OnDrop(|| running.set(running.get() - 1));
+            sleep(HOUR).await;
+            Ok(())
+        })
+    }));
+    let server = kit.serve(registry);
+    let mut clients: Vec<_> = (0..count).map(|_| server.client(kit)).collect();
+    for client in &mut clients {
+        client.execute("x-narrow", ());
+        kit.run_until_idle();
+    }
+    (clients, running)
 }
 
-/// Starts a server whose `x-narrow` runs until the gate is open, and so many clients that have called it.
-fn narrow(count: usize) -> (TestServer, Arc<Gate>, Vec<Client<UnixStream>>) {
-    let gate = Arc::<Gate>::default();
-    let shared = Arc::clone(&gate);
-    let server = TestServer::start(move |registry, _| {
-        registry.command::<Narrow, _>(boxed(move |_: &MainCx, ()| {
-            let gate = Arc::clone(&shared);
-            Box::pin(async move {
-                gate.running.fetch_add(1, Ordering::SeqCst);
-                while !gate.open.load(Ordering::SeqCst) {
-                    sleep(Duration::from_millis(1)).await;
-                }
-                gate.running.fetch_sub(1, Ordering::SeqCst);
-                Ok(())
-            })
-        }));
-    });
-    let mut clients: Vec<_> = (0..count).map(|_| server.client()).collect();
-    for (before, client) in clients.iter_mut().enumerate() {
-        client.send("{'execute': 'x-narrow'}");
-        wait_until("it is there", || command_tasks() == before + 1);
-    }
-    wait_until("two have begun", || gate.running.load(Ordering::SeqCst) == 2);
-    (server, gate, clients)
+/// How many of these clients have their reply.
+fn answered(clients: &mut [FakeClient]) -> usize {
+    let replies = clients.iter_mut().filter_map(FakeClient::received);
+    replies.inspect(|reply| assert_eq!(*reply, json!({"return": {}}))).count()
 }
 
 #[test]
 fn no_more_commands_run_at_a_time_than_may() {
-    let (server, gate, mut clients) = narrow(5);
-
-    // Everything that can run does, in the time of another command.
-    server.client().ask("{'execute': 'query-commands'}");
-    assert_eq!(gate.running.load(Ordering::SeqCst), 2);
-    gate.open.store(true, Ordering::SeqCst);
-
-    for client in &mut clients {
-        assert_eq!(client.receive(), json!({"return": {}}));
-    }
+    testing::run(|kit| {
+        let (mut clients, running) = narrow(kit, 5);
+        for (now, then) in [(2, 2), (2, 2), (1, 1)] {
+            assert_eq!(running.get(), now);
+            assert_eq!(answered(&mut clients), 0);
+            kit.advance(HOUR);
+            assert_eq!(answered(&mut clients), then);
+        }
+    });
 }
 
 #[test]
 fn whoever_waits_for_a_turn_may_go() {
-    let (_server, gate, mut clients) = narrow(4);
+    testing::run(|kit| {
+        let (mut clients, running) = narrow(kit, 4);
 
-    // The third and the fourth wait.
-    drop(clients.remove(2));
-    wait_until("one has gone", || command_tasks() == 3);
-    assert_eq!(gate.running.load(Ordering::SeqCst), 2);
-    gate.open.store(true, Ordering::SeqCst);
+        // The third and the fourth wait.
+        clients.remove(2).disconnect();
+        kit.run_until_idle();
+        assert_eq!((running.get(), kit.commands().len()), (2, 3));
+        kit.advance(HOUR);
+        assert_eq!((running.get(), kit.commands().len()), (1, 1));
+        kit.advance(HOUR);
+        assert_eq!(answered(&mut clients), 3);
+        assert!(kit.commands().is_empty());
+    });
+}
 
-    for client in &mut clients {
-        assert_eq!(client.receive(), json!({"return": {}}));
-    }
-    wait_until("nothing is left", || command_tasks() == 0);
-    assert_eq!(clients[0].ask("{'execute': 'x-narrow'}"), json!({"return": {}}));
+#[test]
+fn whoever_goes_makes_room_at_once() {
+    testing::run(|kit| {
+        let (mut clients, running) = narrow(kit, 3);
+        kit.advance(HOUR / 2);
+        clients.remove(0).disconnect();
+        kit.advance(HOUR / 2);
+        assert_eq!((running.get(), answered(&mut clients)), (1, 1));
+        kit.advance(HOUR / 2);
+        assert_eq!((running.get(), answered(&mut clients)), (0, 1));
+    });
 }
 
 /// Cannot be interrupted.
@@ -177,7 +182,7 @@ struct Rigid;
 
 impl Command for Rigid {
     const NAME: &'static str = "x-rigid";
-    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(1));
+    const TIMEOUT: Option<Duration> = Some(HOUR);
     type Mode = Blocking;
     type Args = ();
     type Ret = ();
@@ -185,11 +190,7 @@ impl Command for Rigid {
 
 #[test]
 fn a_command_that_cannot_be_interrupted_has_no_time() {
-    let refused = on_main(|_| {
-        let register = || Registry::new().command::<Rigid, _>(|_: &mut NoCoroutine, ()| Ok(()));
-        let payload = std::panic::catch_unwind(register).expect_err("it is refused");
-        payload.downcast_ref::<String>().expect("it has a message").clone()
-    });
-
+    let refused =
+        panic_of(|| Registry::new().command::<Rigid, _>(|_: &mut NoCoroutine, ()| Ok(())));
     assert_eq!(refused, "the QMP command `x-rigid` cannot be limited: it does not await");
 }

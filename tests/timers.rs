@@ -1,4 +1,4 @@
-//! Timers on all clocks, moved, dropped and paused.
+//! Timers on all clocks, moved, dropped and paused; in real time where that is what is tested.
 
 #![allow(clippy::async_yields_async, reason = "sleeps are moved from place to place")]
 
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use common::trace::Trace;
 use common::{on_main, yield_now};
 use executor::clock::{Clock, pause_virtual, resume_virtual};
+use executor::testing::{self, paused};
 use executor::time::{Sleep, interval, sleep, sleep_on, sleep_until, timeout};
 use executor::{IoCx, IoThread, LocalExecutor, MainCx, block_on};
 use futures_util::future::{join, join_all};
@@ -20,6 +21,7 @@ use futures_util::poll;
 
 const MOMENT: Duration = Duration::from_millis(3);
 const HOUR: Duration = Duration::from_secs(3_600);
+const NANOSECOND: Duration = Duration::from_nanos(1);
 
 #[test]
 fn sleeps_on_every_clock_end_and_not_early() {
@@ -36,30 +38,20 @@ fn sleeps_on_every_clock_end_and_not_early() {
 
 #[test]
 fn deadlines_are_served_in_their_order() {
-    let order = on_main(|nc| {
-        // The clock stands still until all of them wait.
-        pause_virtual(nc);
-        let start = Clock::Virtual.now();
-        block_on(nc, async |cx: &MainCx| {
-            let trace = Trace::new();
-            let tasks: Vec<_> = [3_000, 1_000, 2_000, 1_000]
-                .into_iter()
-                .enumerate()
-                .map(|(number, delay)| {
-                    let trace = trace.clone();
-                    cx.spawn_future(async move {
-                        sleep_until(Clock::Virtual, start + delay).await;
-                        trace.add(format!("{number} after {delay}"));
-                    })
-                })
-                .collect();
-            yield_now().await;
-            cx.bql(resume_virtual);
-            join_all(tasks).await;
-            trace.take()
-        })
+    let order = testing::run(|kit| {
+        let trace = Trace::new();
+        for (number, delay) in [3, 1, 2, 1].into_iter().enumerate() {
+            let trace = trace.clone();
+            let task = async move |_: &MainCx| {
+                sleep(delay * HOUR).await;
+                trace.add(format!("{number} after {delay}"));
+            };
+            kit.spawn(task).detach();
+        }
+        kit.advance(3 * HOUR);
+        trace.take()
     });
-    assert_eq!(order, ["1 after 1000", "3 after 1000", "2 after 2000", "0 after 3000"]);
+    assert_eq!(order, ["1 after 1", "3 after 1", "2 after 2", "0 after 3"]);
 }
 
 #[test]
@@ -115,24 +107,26 @@ fn a_sleep_can_be_polled_here_and_dropped_on_another_thread() {
 
 #[test]
 fn a_sleep_that_moves_to_another_executor_ends_there() {
-    let deadline = Clock::Realtime.after(MOMENT * 20);
-    let slept = LocalExecutor::new().unwrap().run(async move {
-        let mut slept = sleep_until(Clock::Realtime, deadline);
-        assert!(poll!(&mut slept).is_pending());
-        slept
+    paused(|clock| {
+        clock.set_auto_advance(true);
+        let slept = LocalExecutor::new().unwrap().run(async {
+            let mut slept = sleep(HOUR);
+            assert!(poll!(&mut slept).is_pending());
+            slept
+        });
+        LocalExecutor::new().unwrap().run(slept);
+        assert_eq!(clock.elapsed(), HOUR);
     });
-    thread::spawn(move || LocalExecutor::new().unwrap().run(slept)).join().unwrap();
-    assert!(Clock::Realtime.now() >= deadline);
 }
 
 #[test]
 fn a_sleep_that_moves_to_an_iothread_ends_there() {
-    on_main(|nc| {
-        let iothread = IoThread::create(nc, "timers").unwrap();
+    testing::run(|kit| {
+        let iothread = IoThread::create(kit, "timers").unwrap();
         let io = iothread.io();
-        block_on(nc, async |_cx: &MainCx| {
+        let task = kit.spawn(async move |_: &MainCx| {
             for clock in Clock::ALL {
-                let mut slept = sleep_on(clock, MOMENT * 10);
+                let mut slept = sleep_on(clock, HOUR);
                 assert!(poll!(&mut slept).is_pending());
                 let slept = io.run(async move |_io: &IoCx| {
                     (&mut slept).await;
@@ -141,24 +135,28 @@ fn a_sleep_that_moves_to_an_iothread_ends_there() {
                 assert!(slept.await.unwrap().is_elapsed());
             }
         });
-        iothread.destroy(nc).unwrap();
+        kit.advance(4 * HOUR - NANOSECOND);
+        assert!(!task.is_finished());
+        kit.advance(NANOSECOND);
+        kit.block_on(async move |_: &MainCx| task.await.unwrap());
+        iothread.destroy(kit).unwrap();
     });
 }
 
 #[test]
 fn guest_time_stands_still_while_the_guest_is_paused() {
-    on_main(|nc| {
-        block_on(nc, async |cx: &MainCx| {
-            cx.bql(pause_virtual);
-            let stopped_at = Clock::Virtual.now();
-            let mut slept = sleep_on(Clock::Virtual, MOMENT);
-            assert!(timeout(MOMENT * 5, &mut slept).await.is_err(), "it must not end");
-            assert_eq!(Clock::Virtual.now(), stopped_at);
-
-            cx.bql(resume_virtual);
-            slept.await;
-            assert!(Clock::Virtual.now() >= stopped_at + 3_000_000);
-        });
+    testing::run(|kit| {
+        let slept = kit.spawn(async |_: &MainCx| sleep_on(Clock::Virtual, HOUR).await);
+        kit.advance(HOUR / 2);
+        pause_virtual(kit);
+        let stopped_at = Clock::Virtual.now();
+        kit.advance(1000 * HOUR);
+        assert_eq!(Clock::Virtual.now(), stopped_at);
+        resume_virtual(kit);
+        kit.advance(HOUR / 2 - NANOSECOND);
+        assert!(!slept.is_finished());
+        kit.advance(NANOSECOND);
+        assert!(slept.is_finished());
     });
 }
 
@@ -184,18 +182,16 @@ fn a_task_that_a_guest_timer_woke_can_stop_the_guests_clock() {
 
 #[test]
 fn an_iothreads_guest_timers_stop_and_go_with_the_main_loop() {
-    on_main(|nc| {
-        let iothread = IoThread::create(nc, "guest").unwrap();
-        let io = iothread.io();
-        block_on(nc, async |cx: &MainCx| {
-            cx.bql(pause_virtual);
-            let remote = io.run(async |_io: &IoCx| sleep_on(Clock::Virtual, MOMENT).await);
-            sleep(MOMENT * 3).await;
-            assert!(!remote.is_finished());
-            cx.bql(resume_virtual);
-            remote.await.unwrap();
-        });
-        iothread.destroy(nc).unwrap();
+    testing::run(|kit| {
+        let iothread = IoThread::create(kit, "guest").unwrap();
+        pause_virtual(kit);
+        let remote = iothread.io().run(async |_io: &IoCx| sleep_on(Clock::Virtual, HOUR).await);
+        kit.advance(1000 * HOUR);
+        assert!(!remote.is_finished());
+        resume_virtual(kit);
+        kit.advance(HOUR);
+        assert!(remote.is_finished());
+        iothread.destroy(kit).unwrap();
     });
 }
 
@@ -221,39 +217,42 @@ fn an_earlier_deadline_rearms_the_loop_from_any_place() {
 
 #[test]
 fn a_timeout_drops_its_future_and_one_that_is_ready_wins() {
-    let executor = LocalExecutor::new().unwrap();
-    executor.run(async {
-        let dropped = Rc::new(Cell::new(false));
-        let its_dropped = Rc::clone(&dropped);
-        let guard = common::OnDrop(move || its_dropped.set(true));
-        let slow = async move {
-            let _guard = guard;
-            pending::<()>().await;
-        };
-        assert!(timeout(MOMENT, slow).await.is_err());
-        assert!(dropped.get());
-        assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
+    paused(|clock| {
+        clock.set_auto_advance(true);
+        LocalExecutor::new().unwrap().run(async {
+            let dropped = Rc::new(Cell::new(false));
+            let its_dropped = Rc::clone(&dropped);
+            let guard = common::OnDrop(move || its_dropped.set(true));
+            let slow = async move {
+                let _guard = guard;
+                pending::<()>().await;
+            };
+            assert!(timeout(HOUR, slow).await.is_err());
+            assert!(dropped.get());
+            assert_eq!(timeout(Duration::ZERO, async { 7 }).await, Ok(7));
+        });
     });
 }
 
 #[test]
 fn an_interval_ticks_in_phase_beside_other_timers() {
-    let executor = LocalExecutor::new().unwrap();
-    let ticks = executor.run(async {
-        let mut every = interval(Duration::from_millis(2));
-        let ticking = async {
-            let mut due = Vec::new();
-            for _ in 0..5 {
-                due.push(every.tick().await);
-            }
-            due
-        };
-        join(ticking, sleep(MOMENT)).await.0
+    let ticks = paused(|clock| {
+        clock.set_auto_advance(true);
+        LocalExecutor::new().unwrap().run(async {
+            let mut every = interval(2 * HOUR);
+            let ticking = async {
+                let mut due = Vec::new();
+                for round in 0..5 {
+                    due.push(every.tick().await / HOUR.as_nanos() as i64);
+                    // Longer than two periods: one tick is late, and the next one is missed.
+                    sleep(if round == 2 { 5 * HOUR } else { HOUR }).await;
+                }
+                due
+            };
+            join(ticking, sleep(HOUR)).await.0
+        })
     });
-    for pair in ticks.windows(2) {
-        assert_eq!((pair[1] - pair[0]) % 2_000_000, 0, "{ticks:?}");
-        assert!(pair[1] > pair[0]);
-    }
+    assert_eq!(ticks, [2, 4, 6, 8, 12]);
 }
 
 #[test]

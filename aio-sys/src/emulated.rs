@@ -15,7 +15,8 @@
 //! A blocking `aio_poll` of the iohandler context, which QEMU only does while it shuts down, returns
 //! early while the main context has something ready.
 //!
-//! With the feature `simulation` a seed can decide what QEMU leaves open, see `simulation`.
+//! With the feature `simulation` a seed can decide what QEMU leaves open, see `simulation`; with `testing` a test can
+//! stop the clocks.
 //!
 //! Not here: icount and replay, the thread pool, RCU.
 //!
@@ -81,9 +82,9 @@ mod loom;
 mod main_loop;
 mod os;
 mod poll;
-#[cfg(feature = "simulation")]
+#[cfg(any(feature = "simulation", feature = "testing"))]
 pub mod simulation;
-#[cfg(not(feature = "simulation"))]
+#[cfg(not(any(feature = "simulation", feature = "testing")))]
 #[path = "emulated/simulation/off.rs"]
 mod simulation;
 mod sync;

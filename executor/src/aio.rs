@@ -14,6 +14,8 @@ pub(crate) mod fd_handler;
 pub(crate) mod iothread;
 pub(crate) mod loop_timer;
 pub(crate) mod main_loop;
+#[cfg(feature = "testing")]
+pub(crate) mod paused;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulation;
 pub(crate) mod wait;

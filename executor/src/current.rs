@@ -57,6 +57,15 @@ pub(crate) fn find(number: usize) -> Option<Rc<Core>> {
     HERE.try_with(find).ok().flatten()
 }
 
+/// The executors of this thread that are open.
+#[cfg(feature = "testing")]
+pub(crate) fn cores() -> Vec<Rc<Core>> {
+    let open = |here: &RefCell<Vec<(usize, Weak<Core>)>>| {
+        here.borrow().iter().filter_map(|(_, core)| core.upgrade()).collect()
+    };
+    HERE.try_with(open).unwrap_or_default()
+}
+
 /// The executor that is running on this thread.
 pub(crate) fn core() -> Option<Rc<Core>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()

@@ -214,7 +214,7 @@ impl NoCoroutine {
         bql::assert_nothing_borrowed("a nested event loop was started");
         let _waiting = crate::aio::wait::Waiting::begin();
         while condition(&self.bql) {
-            crate::main_loop::wait_nested();
+            crate::main_loop::wait_nested(Location::caller());
         }
     }
 

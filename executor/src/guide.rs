@@ -62,15 +62,20 @@
 //! The guard `disks` cannot leave the closure, and a closure has no `.await`, so nobody can hold a borrow
 //! while the lock is released.
 //!
-//! # 3. Register it, and call it
+//! # 3. Register it, and test it
 //!
-//! A test needs no socket and no QEMU: [`run_main`](crate::run_main) is a main loop of its own. Call the
-//! handler, or call what the registry made of it, which is the way from JSON to JSON.
+//! A test needs no socket and no QEMU: with the feature `testing`, the module
+#![cfg_attr(feature = "testing", doc = "[`executor::testing`](crate::testing)")]
+#![cfg_attr(not(feature = "testing"), doc = "`executor::testing`")]
+//! has a main loop, clocks that stand still until the test lets them go on, and clients in memory. Call the handler
+//! alone, or be a client of the server that has the command.
 //!
 //! ```
+//! # #[cfg(feature = "testing")] {
 //! # use executor::qmp::{Command, Coroutine, Error};
-//! use executor::qmp::{Call, Registry};
-//! use executor::{block_on, run_main, MainCx};
+//! use executor::qmp::Registry;
+//! use executor::{testing, MainCx};
+//! use serde_json::json;
 //! # #[derive(serde::Deserialize)]
 //! # struct GrowArgs { disk: String, by: u64 }
 //! # struct DiskGrow;
@@ -84,26 +89,31 @@
 //! #     if args.disk == "vda" { Ok(10 + args.by) } else { Err(Error::generic("There is no such disk")) }
 //! # }
 //!
-//! let mut registry = Registry::new();
-//! registry.command::<DiskGrow, _>(disk_grow);
-//!
-//! run_main(|nc| {
+//! testing::run(|kit| {
 //!     // The handler alone.
 //!     let args = GrowArgs { disk: "vda".to_owned(), by: 5 };
-//!     let size = block_on(nc, async move |cx: &MainCx| disk_grow(cx, args).await);
+//!     let size = kit.block_on(async move |cx: &MainCx| disk_grow(cx, args).await);
 //!     assert_eq!(size.unwrap(), 15);
 //!
-//!     // As a client would see it.
-//!     let Ok(Call::Coroutine(call)) = registry.find("x-disk-grow", false) else { panic!() };
-//!     let arguments = serde_json::from_str(r#"{"disk": "vdb", "by": 5}"#).unwrap();
-//!     let outcome = block_on(nc, async move |cx: &MainCx| call(cx, arguments).await);
-//!     assert_eq!(outcome.unwrap_err().to_string(), "There is no such disk");
+//!     // As a client sees it, with its types.
+//!     let mut registry = Registry::new();
+//!     registry.command::<DiskGrow, _>(disk_grow);
+//!     let mut client = kit.client(registry);
+//!     let size = client.call::<DiskGrow>(kit, json!({"disk": "vda", "by": 5}));
+//!     assert_eq!(size.unwrap(), 15);
+//!
+//!     // As text, wrong ones included.
+//!     let reply = client.ask(kit, r#"{"execute": "x-disk-grow", "arguments": {"disk": "vdb"}}"#);
+//!     assert_eq!(reply["error"]["desc"], "Parameter 'by' is missing");
 //! });
+//! # }
 //! ```
 //!
-//! The same two lines are how HMP, or any other blocking code, calls the handler: through
-//! [`block_on`](crate::block_on), which asks for [`&mut NoCoroutine`](crate::NoCoroutine), the right to run a
-//! nested loop. From another handler it is a call with `.await`. There is no third way.
+//! When the command waits, `kit.advance(…)` lets the time pass that it waits for, in no time; and `client.disconnect()`
+//! is what happens to everybody some day.
+//!
+//! HMP, or any other blocking code, calls the handler through [`block_on`](crate::block_on), which asks for
+//! [`&mut NoCoroutine`](crate::NoCoroutine), the right to run a nested loop. From another handler it is a call with `.await`. There is no third way.
 //!
 //! # 4. Wait
 //!

@@ -60,6 +60,9 @@
 //! that is no main loop can have a [`LocalExecutor`] of its own. A program that has an event loop of its own (`GLib`,
 //! `event-manager`, `poll()`) keeps it, and drives a [`MainLoop`] from there.
 //!
+//! Tests of commands and devices have a kit, with the feature `testing`: a clock that stands still, single steps, and
+//! clients in memory.
+//!
 //! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
 //! way in, and `host::block` reads its disks.
 
@@ -103,6 +106,8 @@ mod sync;
 mod task;
 mod task_fn;
 mod task_table;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread_id;
 pub mod time;
 

@@ -39,6 +39,7 @@ use std::time::Duration;
 use futures_util::task::{LocalFutureObj, LocalSpawn, SpawnError};
 
 use crate::aio::context::Context;
+use crate::main_loop::assert_goes_on;
 use crate::probe::Probe;
 use crate::stats::Stats;
 use crate::task::{JoinHandle, TaskLabel};
@@ -187,8 +188,10 @@ impl LocalExecutor {
     #[track_caller]
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         self.assert_own_loop();
+        let here = Location::caller();
         self.core.block_on(future, || {
             self.core.context().poll(true);
+            assert_goes_on(here);
         })
     }
 

@@ -142,7 +142,7 @@ pub(crate) fn adopt(nested: bool) -> bool {
 }
 
 /// Whether the calling thread is the main loop's. Others may hold the lock and run the main context.
-#[cfg(feature = "host")]
+#[cfg(any(feature = "host", feature = "testing"))]
 pub(crate) fn is_home() -> bool {
     OWNER.get().is_some_and(|owner| *owner == thread_id::get())
 }
@@ -253,22 +253,38 @@ where
         main_core()
     };
     let cx = MainCx::new(Rc::clone(&core));
-    core.block_on(task(&cx), || wait(nested))
+    let here = Location::caller();
+    core.block_on(task(&cx), || wait(nested, here))
 }
 
-fn wait(nested: bool) {
+fn wait(nested: bool, here: &'static Location<'static>) {
     if nested {
-        wait_nested();
-    } else {
-        dispatch(main_loop::wait);
+        return wait_nested(here);
     }
+    dispatch(main_loop::wait);
+    assert_goes_on(here);
 }
 
 /// Waits for events of the main context and serves them.
-pub(crate) fn wait_nested() {
+pub(crate) fn wait_nested(here: &'static Location<'static>) {
     dispatch(|| {
         Context::main().poll(true);
     });
+    assert_goes_on(here);
+}
+
+/// Panics if `here` is in a test and waits for what does not come while its clock is paused.
+#[inline]
+pub(crate) fn assert_goes_on(here: &'static Location<'static>) {
+    #[cfg(feature = "testing")]
+    crate::testing::assert_goes_on(here);
+    let _ = here;
+}
+
+/// One turn of the main loop, for a test that goes step by step.
+#[cfg(feature = "testing")]
+pub(crate) fn turn(_nc: &mut NoCoroutine) {
+    dispatch(main_loop::wait);
 }
 
 /// Runs an event loop. Whoever blocks in one of its callbacks starts a nested loop. No panic comes out of C.

@@ -104,6 +104,8 @@ pub use observe::{CommandEvent, CommandStep};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};
 pub use schema::Schema;
+#[cfg(feature = "testing")]
+pub(crate) use server::pipe::ClientEnd;
 pub use server::{Address, AddressError, EventSink, Server};
 pub use session::{Session, SessionOptions, Version, VersionNumber};
 pub use writer::Json;

@@ -12,11 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Command, Output};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
 
+use executor::testing::on_main_thread;
 use executor::{JoinHandle, LocalExecutor, NoCoroutine, run_main};
 
 /// The text that a panic was given.
@@ -149,8 +148,6 @@ pub(crate) fn waiting_task(executor: &LocalExecutor) -> (JoinHandle<usize>, Wake
     (handle, waker)
 }
 
-type Program = Box<dyn FnOnce() + Send>;
-
 /// Runs a program on the main loop, in the one thread that is the main loop of this process. The programs of
 /// several tests run one after the other; a panic is the caller's.
 pub(crate) fn on_main<R: Send + 'static>(
@@ -161,21 +158,8 @@ pub(crate) fn on_main<R: Send + 'static>(
 
 /// Runs `f` in the main loop's thread, before any program.
 pub(crate) fn in_main_thread<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
-    static MAIN: OnceLock<Mutex<Sender<Program>>> = OnceLock::new();
-    let programs = MAIN.get_or_init(|| {
-        let (send, receive) = channel::<Program>();
-        thread::Builder::new()
-            .name("main loop".into())
-            .spawn(move || receive.into_iter().for_each(|program| program()))
-            .expect("a thread can be made");
-        Mutex::new(send)
-    });
-    let (send, receive) = channel();
-    let program = move || {
-        send.send(catch_unwind(AssertUnwindSafe(f))).expect("the test waits");
-    };
-    programs.lock().unwrap().send(Box::new(program)).expect("the main loop's thread lives");
-    receive.recv().expect("the program answers").unwrap_or_else(|payload| resume_unwind(payload))
+    let outcome = on_main_thread(move || catch_unwind(AssertUnwindSafe(f)));
+    outcome.unwrap_or_else(|payload| resume_unwind(payload))
 }
 
 const CHILD: &str = "EXECUTOR_TEST_CHILD";

@@ -8,7 +8,7 @@ use executor::LocalExecutor;
 use executor::clock::Clock;
 use executor::time::sleep;
 
-use crate::common::{abort_of, is_child, panic_of, yield_now};
+use crate::common::{abort_of, in_main_thread, is_child, panic_of, yield_now};
 
 fn without_faults() -> Plan {
     Plan { faults: Faults::default(), ..Plan::new(0) }
@@ -48,7 +48,7 @@ fn a_simulation_in_which_nobody_can_go_on_says_who_waits_for_what() {
 
 #[test]
 fn a_simulation_does_not_end_before_its_threads() {
-    let said = panic_of(|| {
+    let said = panic_alone(|| {
         simulation::run(without_faults(), || drop(simulation::spawn("late", || {})));
     });
     assert_eq!(said, "the simulation has ended, and the thread `late` is still there");
@@ -61,7 +61,7 @@ fn a_simulation_that_does_not_come_to_rest_is_a_panic() {
         faults: Faults { preempt: 255, ..Faults::default() },
         ..Plan::new(0)
     };
-    let said = panic_of(|| {
+    let said = panic_alone(move || {
         simulation::run(plan, || {
             let _other = simulation::spawn("other", || {});
             loop {
@@ -70,4 +70,9 @@ fn a_simulation_that_does_not_come_to_rest_is_a_panic() {
         });
     });
     assert!(said.starts_with("the simulation does not come to rest: "), "{said}");
+}
+
+/// What `f` panics with. In the main loop's thread: while a program runs, its hook takes every panic for the program's.
+fn panic_alone(f: impl FnOnce() + Send + 'static) -> String {
+    in_main_thread(|| panic_of(f))
 }

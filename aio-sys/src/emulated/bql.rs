@@ -58,6 +58,7 @@ pub unsafe extern "C" fn bql_lock_impl(file: *const c_char, line: c_int) {
     // SAFETY: [bql-guard]: this thread holds the mutex.
     unsafe { *GUARD.0.get() = Some(guard) };
     LOCKED.set(true);
+    simulation::note_bql(true);
 }
 
 /// # Safety
@@ -86,6 +87,7 @@ pub unsafe extern "C" fn bql_unlock() {
         refuse_unlock(borrows);
     }
     LOCKED.set(false);
+    simulation::note_bql(false);
     // SAFETY: [bql-guard]: this thread holds the mutex until the guard is dropped.
     let guard = unsafe { (*GUARD.0.get()).take() };
     drop(guard);
@@ -99,7 +101,7 @@ fn refuse_unlock(borrows: u32) -> ! {
 }
 
 /// Whether nobody holds the BQL at this moment.
-#[cfg(feature = "simulation")]
+#[cfg(any(feature = "simulation", feature = "testing"))]
 pub(super) fn is_free() -> bool {
     !matches!(BQL.try_lock(), Err(std::sync::TryLockError::WouldBlock))
 }

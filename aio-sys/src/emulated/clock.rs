@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::os;
+use super::{os, simulation};
 use crate::types::{QEMU_CLOCK_HOST, QEMU_CLOCK_MAX, QEMU_CLOCK_REALTIME, QEMUClockType};
 
 static ENABLED: [AtomicBool; QEMU_CLOCK_MAX] = [
@@ -23,7 +23,8 @@ static ENABLED: [AtomicBool; QEMU_CLOCK_MAX] = [
 ];
 
 /// The guest's time: `offset_ns`, plus the monotonic clock while it runs.
-struct GuestTime {
+#[derive(Default)]
+pub(super) struct GuestTime {
     runs: bool,
     offset_ns: i64,
 }
@@ -31,7 +32,7 @@ struct GuestTime {
 static GUEST: Mutex<GuestTime> = Mutex::new(GuestTime { runs: false, offset_ns: 0 });
 
 fn guest() -> MutexGuard<'static, GuestTime> {
-    GUEST.lock().expect("nothing panics under this lock")
+    simulation::guest().unwrap_or(&GUEST).lock().expect("nothing panics under this lock")
 }
 
 pub(super) fn is_enabled(clock: QEMUClockType) -> bool {

@@ -274,7 +274,7 @@ impl FdMonitor {
         if found.peek().is_some() || self.timeout_ns() == 0 {
             ready.collect(&self.lock(), found);
         }
-        if simulation::is_on() {
+        if simulation::is_seeded() {
             ready.disturb(&self.lock());
         }
         Ok(())

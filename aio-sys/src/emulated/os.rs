@@ -256,7 +256,7 @@ pub(super) fn read_event_fd(fd: RawFd) -> bool {
 }
 
 /// Whether a descriptor is readable now. Takes no event away from whoever watches an epoll descriptor.
-#[cfg(feature = "simulation")]
+#[cfg(any(feature = "simulation", feature = "testing"))]
 pub(super) fn is_readable(fd: RawFd) -> bool {
     let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: [fd-open]: the kernel checks the descriptor; `polled` is one entry.

@@ -50,6 +50,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod paused;
 mod random;
 mod world;
 
@@ -63,6 +64,8 @@ use std::thread;
 
 use nix::errno::Errno;
 
+use super::clock::GuestTime;
+use paused::Pause;
 use world::{Event, State, Status, World};
 
 /// The wall clock is this far ahead of the monotonic one.
@@ -140,6 +143,7 @@ fn free_worlds<R>(change: impl FnOnce(&mut Vec<&'static World>) -> R) -> R {
     change(&mut FREE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+#[inline]
 fn here() -> Option<(&'static World, usize)> {
     HERE.get().0
 }
@@ -147,6 +151,12 @@ fn here() -> Option<(&'static World, usize)> {
 /// Looks at the state of the simulation that this thread is in.
 fn with<R>(look: impl FnOnce(&mut State) -> R) -> Option<R> {
     here().map(|(world, _)| look(&mut world.lock()))
+}
+
+/// The same, if a seed decides here. Builds without the feature `simulation` pay nothing for asking.
+#[inline]
+fn with_seed<R>(look: impl FnOnce(&mut State) -> R) -> Option<R> {
+    if cfg!(feature = "simulation") && is_seeded() { with(look) } else { None }
 }
 
 fn hand_over(status: Status) {
@@ -161,11 +171,18 @@ fn hand_over(status: Status) {
 /// # Panics
 ///
 /// In a simulation; if a thread of the simulation is still there at the end; if everybody waits for something that
-/// never comes and nobody is to be [told](wake_at_rest); after [`Plan::most_steps`].
+/// never comes and nobody is to be [told](wake_at_rest); after [`Plan::most_steps`]; without the feature `simulation`.
 pub fn run<R>(plan: Plan, program: impl FnOnce() -> R) -> (R, Report) {
+    if !cfg!(feature = "simulation") {
+        panic!("a simulation needs the feature `simulation`");
+    }
     assert!(here().is_none(), "a simulation in a simulation");
+    run_in_world(plan, None, program)
+}
+
+fn run_in_world<R>(plan: Plan, pause: Option<Pause>, program: impl FnOnce() -> R) -> (R, Report) {
     let world = free_worlds(Vec::pop).unwrap_or_else(|| Box::leak(Box::default()));
-    world.begin(plan);
+    world.begin(plan, pause);
     HERE.set(Ticket(Some((world, 0))));
     let guard = Guard(world);
     let result = program();
@@ -185,10 +202,18 @@ impl Drop for Guard {
     }
 }
 
-/// Whether this thread is in a simulation.
+/// Whether this thread is in a simulation, or its clock is [stopped](paused).
+#[inline]
 #[must_use]
 pub fn is_on() -> bool {
     here().is_some()
+}
+
+/// Whether a seed decides what this thread finds.
+#[inline]
+#[must_use]
+pub fn is_seeded() -> bool {
+    cfg!(feature = "simulation") && with(|state| state.pause.is_none()) == Some(true)
 }
 
 /// The number of this thread in its simulation: 0 for the one that began it.
@@ -203,32 +228,37 @@ pub fn note(event: impl fmt::Display) {
 }
 
 /// Lets the seed decide: a number below `count`, or 0 outside a simulation.
+#[inline]
 #[must_use]
 pub fn choose(count: usize) -> usize {
-    with(|state| state.choose(count)).unwrap_or(0)
+    with_seed(|state| state.choose(count)).unwrap_or(0)
 }
 
 /// Whether a transfer is to be cut short. Never outside a simulation.
+#[inline]
 #[must_use]
 pub fn is_short() -> bool {
-    with(State::is_short).unwrap_or(false)
+    with_seed(State::is_short).unwrap_or(false)
 }
 
 /// Whether something is interrupted. Never outside a simulation.
+#[inline]
 #[must_use]
 pub fn is_interrupted() -> bool {
-    with(State::is_interrupted).unwrap_or(false)
+    with_seed(State::is_interrupted).unwrap_or(false)
 }
 
 /// Whether something is reported that is not there. Never outside a simulation.
+#[inline]
 #[must_use]
 pub fn is_spurious() -> bool {
-    with(State::is_spurious).unwrap_or(false)
+    with_seed(State::is_spurious).unwrap_or(false)
 }
 
 /// Ends this thread's turn, if the seed says so. Nothing happens outside a simulation.
+#[inline]
 pub fn preempt() {
-    if with(State::preempts) == Some(true) {
+    if with_seed(State::preempts) == Some(true) {
         hand_over(Status::Ready);
     }
 }
@@ -292,6 +322,7 @@ impl<T> Thread<T> {
     }
 }
 
+#[inline]
 pub(super) fn now_ns() -> Option<i64> {
     with(|state| state.now_ns())
 }
@@ -308,15 +339,17 @@ pub(super) fn give_way() {
 /// Waits until `fd` is readable or `timeout_ns` are over (-1: for ever), or for nothing. Returns how many events may
 /// be fetched then, `None` outside a simulation.
 pub(super) fn wait_for_fd(fd: RawFd, timeout_ns: i64) -> io::Result<Option<usize>> {
+    if !is_on() {
+        return Ok(None);
+    }
     if is_interrupted() {
         return Err(Errno::EINTR.into());
     }
-    if is_on() && timeout_ns != 0 && !is_spurious() {
+    if timeout_ns != 0 && !is_spurious() {
         let until = with(|state| state.now_ns() + timeout_ns).filter(|_| timeout_ns > 0);
         hand_over(Status::Waiting(Event::Readable(fd), until));
     }
-    let most = |state: &mut State| if state.is_short() { 1 } else { MAX_EVENTS };
-    Ok(with(most))
+    Ok(Some(if is_short() { 1 } else { MAX_EVENTS }))
 }
 
 /// Fails, as the system does that has no descriptors left, if the next one is to be [refused](refuse_in).
@@ -324,20 +357,35 @@ pub(super) fn wait_for_fd(fd: RawFd, timeout_ns: i64) -> io::Result<Option<usize
 /// # Errors
 ///
 /// Then.
+#[inline]
 pub fn refuse() -> io::Result<()> {
-    if with(State::refuses) == Some(true) { Err(Errno::EMFILE.into()) } else { Ok(()) }
+    if with_seed(State::refuses) == Some(true) { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
-/// Whether a loop that would busy-poll looks once, or not at all.
+/// Whether a loop that would busy-poll looks once, or not at all: never, where the clock is paused.
 pub(super) fn busy_polls() -> Option<bool> {
-    with(|state| state.choose(2) == 1)
+    with(|state| state.pause.is_none() && state.choose(2) == 1)
+}
+
+/// The guest's time, where it is not that of the process.
+#[inline]
+pub(super) fn guest() -> Option<&'static Mutex<GuestTime>> {
+    let (world, _) = here()?;
+    world.lock().pause.is_some().then_some(&world.guest)
 }
 
 /// Waits until nobody holds the BQL.
+#[inline]
 pub(super) fn wait_for_bql() {
     if is_on() && !super::bql::is_free() {
         hand_over(Status::Waiting(Event::BqlFree, None));
     }
+}
+
+/// Notes whether a thread of the simulation holds the BQL.
+#[inline]
+pub(super) fn note_bql(held: bool) {
+    with(|state| state.bql_held = held);
 }
 
 /// Adds a thread that this one is about to start.

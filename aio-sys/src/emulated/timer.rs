@@ -104,7 +104,7 @@ impl TimerGroup {
 
     /// Runs the timers that are due; says whether there was one. Home thread.
     pub(super) fn run(&self) -> bool {
-        if simulation::is_on() {
+        if simulation::is_seeded() {
             return self.run_in_any_order();
         }
         // `|`, not `||`: every clock has its turn.

@@ -51,6 +51,9 @@ impl<F: FnOnce() -> T + Send + 'static, T: Send + 'static> Task for Call<F> {
 
 pub(super) struct Job<K: Task> {
     state: Mutex<State<K>>,
+    /// A test with a paused clock waits for the job as long as this is here.
+    #[cfg(feature = "testing")]
+    outside: Mutex<Option<crate::aio::paused::Outside>>,
 }
 
 struct State<K: Task> {
@@ -67,7 +70,11 @@ enum Stage<K: Task> {
 
 impl<K: Task> Job<K> {
     pub(super) fn new(task: K) -> Self {
-        Self { state: Mutex::new(State { stage: Stage::Queued(task), waiter: None }) }
+        Self {
+            state: Mutex::new(State { stage: Stage::Queued(task), waiter: None }),
+            #[cfg(feature = "testing")]
+            outside: Mutex::new(crate::aio::paused::outside()),
+        }
     }
 
     /// Returns the task if it has not been run.
@@ -100,6 +107,8 @@ impl<K: Task> Work for Job<K> {
             // The task is gone when this returns, so nobody sees it half done.
             self.finish(catch_unwind(AssertUnwindSafe(|| task.run())));
         }
+        #[cfg(feature = "testing")]
+        drop(self.outside.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -62,17 +62,25 @@ pub(super) struct Left {
 impl Budget {
     pub(super) fn start(self) -> Left {
         let time = i64::try_from(self.time.as_nanos()).unwrap_or(i64::MAX);
-        Left { polls: self.polls_of_a_run().max(1), look: STRIDE, time, until: None }
+        Left { polls: self.polls_of_a_run(), look: STRIDE, time, until: None }
+    }
+
+    /// At least 1, but for a test that goes step by step and has made its step.
+    fn polls_of_a_run(self) -> u32 {
+        let polls = self.polls_unless_cut_short().max(1);
+        #[cfg(feature = "testing")]
+        let polls = crate::testing::most_polls(polls);
+        polls
     }
 
     #[cfg(not(feature = "simulation"))]
-    fn polls_of_a_run(self) -> u32 {
+    fn polls_unless_cut_short(self) -> u32 {
         self.polls
     }
 
     /// A simulation cuts runs short.
     #[cfg(feature = "simulation")]
-    fn polls_of_a_run(self) -> u32 {
+    fn polls_unless_cut_short(self) -> u32 {
         use crate::aio::simulation::{choose, is_short};
 
         if is_short() { [1, 2, 3][choose(3)] } else { self.polls }

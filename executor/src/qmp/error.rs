@@ -57,6 +57,19 @@ impl ErrorClass {
             Self::KvmMissingCap => "KVMMissingCap",
         }
     }
+
+    /// Returns the class of that name on the wire.
+    #[cfg(feature = "testing")]
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::GenericError,
+            Self::CommandNotFound,
+            Self::DeviceNotActive,
+            Self::DeviceNotFound,
+            Self::KvmMissingCap,
+        ];
+        all.into_iter().find(|class| class.as_str() == name)
+    }
 }
 
 /// Why a command failed, as its client sees it. Stands for QEMU's `Error`.

@@ -49,6 +49,8 @@ mod event_sink;
 mod hub;
 mod listener;
 mod mailbox;
+#[cfg(feature = "testing")]
+pub(crate) mod pipe;
 mod queue;
 mod stdio;
 mod transport;
@@ -286,6 +288,14 @@ impl Server {
             Address::Stdio => self.serve_stdio(),
         };
         connecting.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+    }
+
+    /// Takes a client that a test plays.
+    #[cfg(feature = "testing")]
+    pub(crate) fn connect_in_memory(&self) -> pipe::ClientEnd {
+        let (client, server) = pipe::pair();
+        self.monitor.serve(|| Ok(Transport::Memory(server)));
+        client
     }
 
     /// Returns where clients can connect. A TCP address has the port that the kernel has chosen.

@@ -1,4 +1,4 @@
-//! What stands where a simulation would have its say, in builds without the feature `simulation`: nothing.
+//! What stands where a simulation would have its say, in builds without the features `simulation` and `testing`: nothing.
 //!
 //! Each function answers "no simulation", is inlined, and leaves no instruction behind.
 
@@ -6,6 +6,9 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::Mutex;
+
+use super::clock::GuestTime;
 
 /// A thread's place in a simulation.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +17,16 @@ pub(super) struct Ticket;
 #[inline(always)]
 pub(super) fn is_on() -> bool {
     false
+}
+
+#[inline(always)]
+pub(super) fn is_seeded() -> bool {
+    false
+}
+
+#[inline(always)]
+pub(super) fn guest() -> Option<&'static Mutex<GuestTime>> {
+    None
 }
 
 #[inline(always)]
@@ -59,6 +72,9 @@ pub(super) fn choose(_count: usize) -> usize {
 
 #[inline(always)]
 pub(super) fn wait_for_bql() {}
+
+#[inline(always)]
+pub(super) fn note_bql(_held: bool) {}
 
 #[inline(always)]
 pub(super) fn invite(_name: &str) -> Ticket {

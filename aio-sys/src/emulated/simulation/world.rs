@@ -5,6 +5,9 @@
 //! own. Whoever gives up its turn chooses the next thread among those that can go on. If none can, time goes on to
 //! the next deadline; if there is none either, the world is at rest, and whoever has asked for that is woken.
 //!
+//! Where the clock is [stopped](super::paused), no seed decides anything: threads have their turns one after another,
+//! and time goes on no further than the test allows.
+//!
 //! Threads: those of the simulation, one at a time but for the wait for their turns.
 
 #![forbid(unsafe_code)]
@@ -14,13 +17,16 @@ use std::mem;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
+use super::paused::{Pause, Stuck};
 use super::random::Random;
 use super::{Faults, Plan, Report};
+use crate::emulated::clock::GuestTime;
 use crate::emulated::{bql, os};
 
 /// The time at which every simulation begins.
-const BEGIN_NS: i64 = 1_000_000_000;
+pub(super) const BEGIN_NS: i64 = 1_000_000_000;
 /// How late a sleep may end.
 const LATE_NS: usize = 50_000;
 
@@ -55,7 +61,23 @@ struct Thread {
 
 /// See the module's documentation.
 #[derive(Default)]
-pub(super) struct World(Mutex<State>);
+pub(super) struct World {
+    state: Mutex<State>,
+    /// Told when something outside has ended that a paused clock waits for.
+    pub(super) outside: Condvar,
+    /// The guest's time, where the clock is paused.
+    pub(super) guest: Mutex<GuestTime>,
+}
+
+/// What comes next.
+enum Next {
+    /// The turn of this thread.
+    Turn(usize),
+    /// Whatever is still going on outside.
+    Outside,
+    /// Nothing.
+    Rest,
+}
 
 #[derive(Default)]
 pub(super) struct State {
@@ -71,16 +93,22 @@ pub(super) struct State {
     /// How many more descriptors can be opened before one is refused.
     refuse_in: Option<u32>,
     report: Report,
+    /// A thread of this world has the BQL.
+    pub(super) bql_held: bool,
+    /// Unless a seed decides.
+    pub(super) pause: Option<Pause>,
 }
 
 impl World {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a new simulation, with the calling thread as number 0, whose turn it is.
-    pub(super) fn begin(&self, plan: Plan) {
+    pub(super) fn begin(&self, plan: Plan, pause: Option<Pause>) {
+        *self.guest.lock().unwrap_or_else(PoisonError::into_inner) = GuestTime::default();
         let state = State {
+            pause,
             random: Random::new(plan.seed),
             faults: plan.faults,
             most_steps: plan.most_steps,
@@ -101,8 +129,14 @@ impl World {
         let left = state.threads.iter().skip(1).find(|t| !matches!(t.status, Status::Gone));
         let left = left.map(|thread| thread.name.clone());
         let report = mem::take(&mut state.report);
+        let paused = state.pause.take().is_some();
         drop(state);
         if let Some(name) = left {
+            if paused {
+                panic!(
+                    "the test has ended, and the thread `{name}` is still there: destroy the iothread before"
+                );
+            }
             panic!("the simulation has ended, and the thread `{name}` is still there");
         }
         report
@@ -132,15 +166,31 @@ impl World {
     /// Chooses whose turn is next.
     fn pass_on<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         loop {
-            if let Some(next) = state.choose_thread() {
-                state.begin_turn(next);
-                return state;
+            match state.next() {
+                Next::Turn(next) => {
+                    state.begin_turn(next);
+                    return state;
+                }
+                Next::Outside => state = self.wait_outside(state),
+                Next::Rest => {
+                    let wakers = state.rest();
+                    drop(state);
+                    wakers.into_iter().for_each(Waker::wake);
+                    state = self.lock();
+                }
             }
-            let wakers = state.rest();
-            drop(state);
-            wakers.into_iter().for_each(Waker::wake);
-            state = self.lock();
         }
+    }
+
+    /// Waits until something outside has ended, but not for ever.
+    fn wait_outside<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let patience = state.pause.as_ref().map_or(Duration::ZERO, |pause| pause.patience);
+        let waited = self.outside.wait_timeout(state, patience);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() && !state.lets_test_go_on(Stuck::Outside) {
+            panic!("what goes on outside of the test does not end: {state:?}");
+        }
+        state
     }
 
     /// Waits for the first turn. Says whether the simulation goes on.
@@ -195,6 +245,9 @@ impl State {
     }
 
     pub(super) fn trace(&mut self, event: impl std::fmt::Display) {
+        if self.pause.is_some() {
+            return;
+        }
         let Self { report, threads, turn, .. } = self;
         // Writing to a string does not fail.
         let _ = writeln!(report.trace, "{}: {event}", threads[*turn].name);
@@ -252,6 +305,40 @@ impl State {
         self.trace(fault);
     }
 
+    /// What comes next. Lets time go on if need be.
+    fn next(&mut self) -> Next {
+        if self.pause.is_some() {
+            return self.next_of_paused();
+        }
+        self.choose_thread().map_or(Next::Rest, Next::Turn)
+    }
+
+    /// The next thread that can go on. If there is none, what goes on outside comes before any leap of time.
+    fn next_of_paused(&mut self) -> Next {
+        loop {
+            let able = self.able();
+            let next = able.iter().find(|&&number| number > self.turn).or(able.first());
+            // A thread outside of this world that has the lock gives it back.
+            let for_lock = |thread: &Thread| {
+                !self.bql_held && matches!(thread.status, Status::Waiting(Event::BqlFree, _))
+            };
+            if let Some(next) = next.copied().or_else(|| self.threads.iter().position(for_lock)) {
+                return Next::Turn(next);
+            }
+            let deadline = self.next_deadline();
+            let Some(pause) = &mut self.pause else { return Next::Rest };
+            if pause.outside > 0 && pause.stuck.is_none() {
+                return Next::Outside;
+            }
+            let before = self.now_ns;
+            self.now_ns = pause.leap(before, deadline);
+            if deadline.is_none_or(|deadline| deadline > self.now_ns) {
+                pause.deadline_ns = deadline;
+                return Next::Rest;
+            }
+        }
+    }
+
     /// The thread whose turn is next; lets time go on if need be. `None` if nothing is left to do.
     fn choose_thread(&mut self) -> Option<usize> {
         let mut able = self.able();
@@ -305,12 +392,32 @@ impl State {
     fn rest(&mut self) -> Vec<Waker> {
         self.trace("nothing left to do");
         let wakers = mem::take(&mut self.at_rest);
+        if self.pause.is_some() && wakers.is_empty() && self.lets_test_go_on(Stuck::Forever) {
+            return wakers;
+        }
         assert!(!wakers.is_empty(), "everybody waits for something that never comes: {self:?}");
         wakers
     }
 
+    /// Lets the test's own thread find out why nothing goes on, if it sleeps in its loop.
+    fn lets_test_go_on(&mut self, why: Stuck) -> bool {
+        let (Some(pause), Some(test)) = (&mut self.pause, self.threads.first_mut()) else {
+            return false;
+        };
+        if !matches!(test.status, Status::Waiting(Event::Readable(_), _)) {
+            return false;
+        }
+        pause.stuck.get_or_insert(why);
+        test.status = Status::Ready;
+        true
+    }
+
     fn begin_turn(&mut self, next: usize) {
         self.turn = next;
+        if self.pause.is_some() {
+            self.threads[next].turn.notify_one();
+            return;
+        }
         self.report.steps += 1;
         if self.report.steps > self.most_steps {
             panic!("the simulation does not come to rest: {self:?}");

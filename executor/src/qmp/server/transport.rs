@@ -14,6 +14,8 @@ use std::task::{Context, Poll};
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 
+#[cfg(feature = "testing")]
+use super::pipe::ServerEnd;
 use super::stdio::Stdio;
 use crate::net::{TcpStream, UnixStream};
 
@@ -22,6 +24,8 @@ pub(super) enum Transport {
     Unix(UnixStream),
     Tcp(TcpStream),
     Stdio(Stdio),
+    #[cfg(feature = "testing")]
+    Memory(ServerEnd),
 }
 
 impl Transport {
@@ -36,6 +40,8 @@ impl Transport {
             Self::Unix(stream) => stream.poll_read_with_fds(cx, buffer, fds),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Stdio(stdio) => stdio.poll_read(cx, buffer),
+            #[cfg(feature = "testing")]
+            Self::Memory(end) => end.poll_read(cx, buffer, fds),
         }
     }
 
@@ -49,6 +55,8 @@ impl Transport {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Stdio(stdio) => stdio.poll_write(cx, bytes),
+            #[cfg(feature = "testing")]
+            Self::Memory(end) => end.poll_write(cx, bytes),
         }
     }
 
@@ -58,6 +66,8 @@ impl Transport {
             Self::Unix(stream) => stream.poll_hang_up(cx),
             Self::Tcp(stream) => stream.poll_hang_up(cx),
             Self::Stdio(_) => Poll::Pending,
+            #[cfg(feature = "testing")]
+            Self::Memory(end) => end.poll_hang_up(cx),
         }
     }
 }
