@@ -107,7 +107,7 @@ fn sigusr1_prints_the_tasks() {
 fn a_trace_file_is_whole_after_the_end() {
     let name = format!("inside-{}.json", std::process::id());
     let path: PathBuf = std::env::temp_dir().join(name);
-    let server = Server::start(&["--trace-file", path.to_str().expect("it is text")]);
+    let server = Server::start(&["--trace", path.to_str().expect("it is text")]);
     server.quit();
     let text = std::fs::read_to_string(&path).expect("it was written");
     std::fs::remove_file(&path).expect("it is there");
