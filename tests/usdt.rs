@@ -20,10 +20,15 @@ fn the_executable_lists_each_probe_in_the_note_that_tools_read() {
         "task_spawned",
         "task_ready",
         "task_woken_elsewhere",
+        "task_sent",
+        "task_moved",
+        "task_dropped",
         "poll_begin",
         "poll_end",
         "run_begin",
         "run_end",
+        "bql_taken",
+        "bql_released",
     ] {
         // Provider and name, each with its end, as the note has them.
         let listed = format!("executor\0{probe}\0");
