@@ -8,6 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+#[allow(dead_code, reason = "other tests look at the arrows, too")]
+#[path = "common/chrome.rs"]
+mod chrome;
+
 /// A server whose client is this test. It ends with the test.
 struct Server {
     child: Child,
@@ -77,6 +81,8 @@ fn histograms_count_each_poll_once() {
         // The batch that is going on is counted at its end; so is its poll.
         assert!(sum("poll") <= polls + 1 && sum("queue") >= sum("poll"), "{row}");
         assert!(sum("queue") >= sum("wake"), "{row}");
+        // The main loop gives up the lock each time it sleeps; the iothread never had it.
+        assert_eq!(sum("bql") > 0, row["executor"] == "main", "{row}");
     }
     server.quit();
 }
@@ -107,13 +113,13 @@ fn sigusr1_prints_the_tasks() {
 fn a_trace_file_is_whole_after_the_end() {
     let name = format!("inside-{}.json", std::process::id());
     let path: PathBuf = std::env::temp_dir().join(name);
-    let server = Server::start(&["--trace-file", path.to_str().expect("it is text")]);
+    let server = Server::start(&["--trace", path.to_str().expect("it is text")]);
     server.quit();
-    let text = std::fs::read_to_string(&path).expect("it was written");
-    std::fs::remove_file(&path).expect("it is there");
-    let text = format!("{}]", text.trim_end().trim_end_matches(','));
-    let events: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
-    assert!(events.iter().any(|event| event["name"] == "qmp:dispatcher" && event["ph"] == "B"));
-    let lanes = events.iter().filter(|event| event["name"] == "thread_name");
-    assert!(lanes.count() >= 2, "the main loop's and the iothread's");
+    let events = chrome::read(&path);
+    assert!(!chrome::select(&events, "B", "qmp:dispatcher").is_empty());
+    let main = chrome::lane(&events, "main");
+    assert_ne!(chrome::lane(&events, "IO io0"), main);
+    let lock = chrome::lane(&events, "Big QEMU Lock");
+    let held = chrome::select(&events, "B", "main");
+    assert!(held.iter().any(|event| event["tid"] == lock && event["args"]["thread"] == main));
 }

@@ -10,9 +10,9 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
+use common::chrome;
 use executor::observe::{Accounts, ChromeTrace, Event, Observer, TaskState, What, observe};
 use executor::{LocalExecutor, label};
-use serde_json::Value;
 
 /// Notes, per task, what happened, in words.
 #[derive(Default)]
@@ -152,7 +152,7 @@ fn an_observer_that_panics_stops_nobody() {
     struct Panics;
     impl Observer for Panics {
         fn observe(&self, event: &Event<'_>) {
-            if let What::Spawned { label } = event.what {
+            if let What::Spawned { label, .. } = event.what {
                 assert_ne!(label.name.as_deref(), Some("feared"), "as planned");
             }
         }
@@ -173,14 +173,12 @@ fn a_trace_is_json_with_a_slice_for_each_poll_and_an_arrow_for_each_wake() {
     let waits = executor.spawn_named(name, common::yield_now());
     executor.run(waits).expect("it does not panic");
     trace.flush().expect("there is space left");
-    let text = std::fs::read_to_string(&path).expect("it was written");
-    std::fs::remove_file(&path).expect("it is there");
-    let text = format!("{}]", text.trim_end().trim_end_matches(','));
-    let events: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
-    let polls = events.iter().filter(|event| event["name"] == name && event["ph"] == "B");
-    assert_eq!(polls.clone().count(), 2);
-    let lane = polls.clone().next().expect("there are two")["tid"].clone();
-    let here = |phase: &str| events.iter().filter(|e| e["tid"] == lane && e["ph"] == phase).count();
+    let events = chrome::read(&path);
+    let polls = chrome::select(&events, "B", name);
+    assert_eq!(polls.len(), 2);
+    let lane = &polls[0]["tid"];
+    let here =
+        |phase: &str| events.iter().filter(|e| e["tid"] == *lane && e["ph"] == phase).count();
     assert_eq!(here("B"), here("E"), "each slice ends");
     assert_eq!((here("s"), here("f")), (2, 2), "spawned, and woken once");
 }

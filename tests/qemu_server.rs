@@ -245,3 +245,19 @@ fn a_task_waits_until_the_guest_runs_and_until_it_stops() {
         qemu.expect_success();
     });
 }
+
+#[test]
+fn the_lock_of_qemu_is_counted_as_held_by_the_runs_of_the_main_loops_executor() {
+    with_each_qemu(|program| {
+        let qemu = Qemu::start(program, ",accounts=on", &[]);
+        let mut ours = qemu.ours();
+        ours.ok("x-sleep", &json!({ "seconds": 0.01 }));
+        let stats = ours.ok("x-executor-stats", &json!({}));
+        let main = stats.as_array().unwrap().iter().find(|row| row["executor"] == "main").unwrap();
+        let sum = |what: &str| -> u64 {
+            let counts = main["times"][what].as_array().unwrap();
+            counts.iter().map(|count| count.as_u64().unwrap()).sum()
+        };
+        assert!(sum("bql") > 0 && sum("bql") <= sum("run"), "{main}");
+    });
+}

@@ -86,7 +86,7 @@ fn picture(polls: u64) -> Picture {
     };
     let tasks = json!([task(1, "first", 10, 9000), task(2, "second", 20, 8)]);
     let executors = json!([{"executor": "main", "live": 2, "polls": polls,
-                            "times": {"poll": [0, 1, 5], "wake": [1]}}]);
+                            "times": {"poll": [0, 1, 5], "queue": [0, 0, 7], "wake": [1], "bql": [0, 0, 0, 1]}}]);
     Picture {
         taken: std::time::Instant::now(),
         tasks: serde_json::from_value(tasks).expect("it has the right form"),
@@ -105,7 +105,11 @@ fn tasks_are_drawn_with_what_they_wait_for() {
     let text = drawn(&mut View::new(picture(3)));
     assert!(text.contains("second: a byte"), "{text}");
     assert!(text.contains("2 tasks, by time"), "{text}");
-    assert!(text.contains("main: polls, 2^0 to 2^3 ns"), "{text}");
+    for title in
+        ["main: polls 2^1..3 ns", "in queue 2^2..3", "wake to poll 2^0..1", "lock held 2^3..4"]
+    {
+        assert!(text.contains(title), "{title}: {text}");
+    }
 }
 
 #[test]

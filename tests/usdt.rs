@@ -1,5 +1,6 @@
 //! The probes for `bpftrace` and `SystemTap`, as the executable lists them.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use executor::observe::{Usdt, observe};
@@ -14,19 +15,26 @@ fn the_executable_lists_each_probe_in_the_note_that_tools_read() {
     assert_eq!(executor.run(task).expect("it does not panic"), 7);
 
     let program = fs::read(std::env::current_exe().expect("a test has one")).expect("it is there");
-    let contains = |text: &[u8]| program.windows(text.len()).any(|window| window == text);
-    assert!(contains(b"stapsdt\0"));
+    // A note has the provider and the name of a probe one after the other, each with its end.
+    let texts = || program.split(|byte| *byte == 0);
+    assert!(texts().any(|text| text.ends_with(b"stapsdt")));
+    let pairs = texts().zip(texts().skip(1));
+    let ours = pairs.filter(|(provider, _)| provider.ends_with(b"executor"));
+    let listed: BTreeSet<&[u8]> = ours.map(|(_, probe)| probe).collect();
     for probe in [
         "task_spawned",
         "task_ready",
         "task_woken_elsewhere",
+        "task_sent",
+        "task_moved",
+        "task_dropped",
         "poll_begin",
         "poll_end",
         "run_begin",
         "run_end",
+        "bql_taken",
+        "bql_released",
     ] {
-        // Provider and name, each with its end, as the note has them.
-        let listed = format!("executor\0{probe}\0");
-        assert!(contains(listed.as_bytes()), "{probe}");
+        assert!(listed.contains(probe.as_bytes()), "{probe}");
     }
 }

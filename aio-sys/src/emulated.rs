@@ -97,7 +97,7 @@ pub use bottom_half::{
 };
 pub use bql::{
     bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, qemu_in_main_thread,
-    set_bql_borrow_reporter,
+    set_bql_borrow_reporter, set_bql_observer,
 };
 pub use busy_poll::aio_context_set_poll_params;
 pub use clock::{cpu_disable_ticks, cpu_enable_ticks, qemu_clock_get_ns};

@@ -237,6 +237,8 @@ struct Histograms {
     wake: Vec<u64>,
     /// A run: as long as nothing else happened in the loop.
     run: Vec<u64>,
+    /// The thread holds the Big QEMU Lock; inside QEMU as far as the executors know.
+    bql: Vec<u64>,
 }
 
 impl Histograms {
@@ -246,6 +248,7 @@ impl Histograms {
             queue: times.queue.counts(),
             wake: times.wake.counts(),
             run: times.run.counts(),
+            bql: times.bql.counts(),
         }
     }
 }

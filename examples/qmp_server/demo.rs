@@ -48,7 +48,7 @@ pub(super) async fn run(cx: &MainCx) -> io::Result<ExitCode> {
         qmp_connect: Vec::new(),
         command_timeout: None,
         watchdog: 0,
-        trace_file: None,
+        trace: None,
         pretty: false,
     };
     let service = Service::start(cx, &options, in_main_loop::register).await?;

@@ -54,7 +54,7 @@ struct Options {
     watchdog: u64,
     /// Write what tasks do into a file for <https://ui.perfetto.dev>.
     #[arg(long, value_name = "FILE")]
-    trace_file: Option<PathBuf>,
+    trace: Option<PathBuf>,
     /// Let clients have files read below this folder alone, instead of all.
     #[arg(long, value_name = "FOLDER")]
     files: Option<PathBuf>,
@@ -113,7 +113,7 @@ fn look_on(options: &Options) -> std::io::Result<Option<&'static ChromeTrace>> {
     let limit = Some(Duration::from_millis(options.watchdog)).filter(|limit| !limit.is_zero());
     observers::watch(limit)?;
     signals::print_on_request(commands::tasks::table)?;
-    let Some(path) = &options.trace_file else { return Ok(None) };
+    let Some(path) = &options.trace else { return Ok(None) };
     let failed = |error| std::io::Error::other(format!("{}: {error}", path.display()));
     let trace: &ChromeTrace = Box::leak(Box::new(ChromeTrace::create(path).map_err(failed)?));
     observe(trace);

@@ -58,7 +58,9 @@ pub(crate) struct Executor {
 #[serde(default)]
 pub(crate) struct Times {
     pub(crate) poll: Vec<u64>,
+    pub(crate) queue: Vec<u64>,
     pub(crate) wake: Vec<u64>,
+    pub(crate) bql: Vec<u64>,
 }
 
 impl Picture {

@@ -8,7 +8,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table, TableState};
 
-use super::picture::{Executor, Picture, Task};
+use super::picture::{Executor, Picture, Task, Times};
 
 /// Orders of the tasks: what they are called, and what is compared, the largest first.
 type Order = (&'static str, fn(&Task) -> u64);
@@ -135,16 +135,21 @@ impl View {
             .block(Block::bordered().title(title))
     }
 
-    /// The histograms of the first executor, which is where one is stuck; powers of two of ns.
+    /// The histograms of the first executor, which is where one is stuck; powers of two of ns, from the first that is
+    /// there, so that there is room for the last.
     fn draw_times(&self, frame: &mut Frame<'_>, area: Rect) {
         let main = self.now.executors.iter().find(|executor| executor.executor == "main");
         let Some(main) = main.or(self.now.executors.first()) else { return };
-        let [left, right] = Layout::horizontal([Constraint::Percentage(50); 2]).areas(area);
-        for (area, what, counts) in
-            [(left, "polls", &main.times.poll), (right, "wake to poll", &main.times.wake)]
-        {
-            let title = format!("{}: {what}, 2^0 to 2^{} ns", main.executor, counts.len());
-            let bars = counts.iter().map(|n| if *n == 0 { 0 } else { u64::from(n.ilog2()) + 1 });
+        let areas: [Rect; 4] = Layout::horizontal([Constraint::Percentage(25); 4]).areas(area);
+        let polls = format!("{}: polls", main.executor);
+        let Times { poll, queue, wake, bql } = &main.times;
+        let counts = [poll, queue, wake, bql];
+        let titles = [&polls, "in queue", "wake to poll", "lock held"];
+        for ((area, title), counts) in areas.into_iter().zip(titles).zip(counts) {
+            let first = counts.iter().position(|n| *n != 0).unwrap_or(0);
+            let title = format!("{title} 2^{first}..{} ns", counts.len());
+            let counts = counts[first..].iter();
+            let bars = counts.map(|n| if *n == 0 { 0 } else { u64::from(n.ilog2()) + 1 });
             let line = Sparkline::default().data(bars.collect::<Vec<_>>());
             frame.render_widget(line.block(Block::bordered().title(title)), area);
         }

@@ -94,7 +94,7 @@ mod ref_cell;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hold::{Held, assert_nothing_borrowed, without_lock};
+pub(crate) use hold::{Held, SeenHold, assert_nothing_borrowed, report_holds, without_lock};
 
 pub use cell::BqlCell;
 pub use ref_cell::{BorrowError, BqlRef, BqlRefCell, BqlRefMut};
@@ -161,12 +161,14 @@ pub fn with_bql<R>(f: impl for<'b> FnOnce(&'b Bql) -> R) -> R {
     );
     let before = borrows::live();
     let locked = Locked::new();
+    let seen = SeenHold::of_scope();
     let result = f(&Bql::new());
     assert!(
         !borrows::live().since(before),
         "the BQL cannot be released while a `BqlRefCell` is borrowed: {}",
         borrows::describe(before)
     );
+    drop(seen);
     drop(locked);
     result
 }

@@ -19,6 +19,7 @@ use crate::current;
 use crate::cx::{Bql, MainCx, NoCoroutine, call_main};
 use crate::drop_on_main;
 use crate::local_executor::{Core, LocalExecutor};
+use crate::observe;
 use crate::remote::{self, Remote};
 use crate::task_fn::TaskFn;
 use crate::thread_id;
@@ -353,11 +354,15 @@ impl MainHandle {
     {
         let spawned_at = Location::caller();
         let (errand, remote) = remote::pair();
+        if observe::is_on() {
+            observe::sent(errand.address(), 0);
+        }
         call_main(spawned_at, move |_| {
             let core = main_core();
             let cx = MainCx::new(Rc::clone(&core));
+            let address = errand.address();
             let task = errand.run(async move { task(&cx).await });
-            core.spawn(None, spawned_at, task).detach();
+            core.spawn_sent(address, spawned_at, task).detach();
         })
         .detach();
         remote

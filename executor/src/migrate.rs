@@ -34,6 +34,7 @@ use crate::home::Home;
 use crate::inbox::Job;
 use crate::io_context::IoContext;
 use crate::local_executor::Core;
+use crate::observe::{self, Outcome};
 use crate::remote::{self, Errand, Remote};
 use crate::task::{JoinError, TaskLabel};
 use crate::task_fn::SendTaskFn;
@@ -160,7 +161,7 @@ where
     T: Send + 'static,
 {
     let (luggage, remote) = pack(core, spawned_at, task);
-    begin_leg(core, luggage);
+    core.spawn_labelled(luggage.label.clone(), leg(luggage)).detach();
     remote
 }
 
@@ -183,11 +184,10 @@ where
     (Luggage { future, errand, journey, label }, remote)
 }
 
-/// Spawns the leg that polls the future here. The task keeps its id, so a listing shows where it is now.
-fn begin_leg<T: Send + 'static>(core: &Rc<Core>, luggage: Luggage<T>) {
-    let label = luggage.label.clone();
+/// The leg that polls the future here. The task keeps its id, so a listing shows where it is now.
+fn leg<T: Send + 'static>(luggage: Luggage<T>) -> impl Future<Output = ()> {
     let mut luggage = Some(luggage);
-    let leg = poll_fn(move |cx| {
+    poll_fn(move |cx| {
         let outcome = match &mut luggage {
             Some(luggage) => luggage.poll(cx),
             None => return Poll::Ready(()),
@@ -203,8 +203,7 @@ fn begin_leg<T: Send + 'static>(core: &Rc<Core>, luggage: Luggage<T>) {
                 Poll::Ready(())
             }
         }
-    });
-    core.spawn_labelled(label, leg).detach();
+    })
 }
 
 /// What a poll asks of the root, unless it is to wait.
@@ -239,6 +238,9 @@ impl<T: Send + 'static> Luggage<T> {
     /// Ends the journey: the future goes first, here, then whoever waits is told.
     fn finish(self, result: Result<T, JoinError>) {
         let (errand, result) = self.unpack(result);
+        if let Err(error) = &result {
+            observe::say(if error.is_panic() { Outcome::Panicked } else { Outcome::Cancelled });
+        }
         errand.complete(result);
     }
 
@@ -262,16 +264,21 @@ impl<T: Send + 'static> Luggage<T> {
     fn send_to(self, place: Place) {
         let journey = Arc::clone(&self.journey);
         let destination = place.clone();
+        let address = self.errand.address();
+        if observe::is_on() {
+            observe::sent(address, self.label.id);
+        }
         let job = Job::new(move || {
             // While the thread's locals are destroyed no executor is current: the journey ends here.
             let Some(core) = current::core() else { return };
             self.arrive(destination);
-            begin_leg(&core, self);
+            core.spawn_moved(address, self.label.clone(), leg(self)).detach();
         });
         let refused = match place {
             Place::Main => journey.main.send(job).err(),
             Place::Io(io) => io.post(job),
         };
+        observe::say(if refused.is_some() { Outcome::Cancelled } else { Outcome::Moved });
         drop(refused);
     }
 }

@@ -14,6 +14,7 @@ mod slot;
 
 pub(crate) use parcel::parcel;
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -22,6 +23,7 @@ use std::task::{Context, Poll, Waker};
 
 use self::slot::{FarEnd, NearEnd, Slot};
 use crate::current;
+use crate::observe::{self, Outcome};
 use crate::task::{JoinError, TaskLabel};
 
 /// A task on another thread, seen from here.
@@ -92,6 +94,11 @@ impl<T> Errand<T> {
         self.finish(result);
     }
 
+    /// What no other errand has meanwhile, by which observers recognise this one.
+    pub(crate) fn address(&self) -> usize {
+        self.end.as_ref().map_or(0, FarEnd::address)
+    }
+
     /// Whether nobody wants the answer any more. Any thread.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.end.as_ref().is_none_or(FarEnd::is_cancelled)
@@ -133,19 +140,17 @@ impl<T> Errand<T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<T, JoinError>> {
         if self.is_cancelled() {
-            return Poll::Ready(Err(JoinError::cancelled()));
+            return Poll::Ready(Err(cancelled()));
         }
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(Poll::Ready(output)) => return Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {}
-            Err(payload) => {
-                return Poll::Ready(Err(JoinError::panicked(errand_label(), payload)));
-            }
+            Err(payload) => return Poll::Ready(Err(panicked(payload))),
         }
         // Most work is over by now. What waits can be cancelled meanwhile, and must be woken for it.
         self.listen(cx.waker());
         if self.is_cancelled() {
-            return Poll::Ready(Err(JoinError::cancelled()));
+            return Poll::Ready(Err(cancelled()));
         }
         Poll::Pending
     }
@@ -158,7 +163,7 @@ fn result_after_drop<T>(
     dropped: std::thread::Result<()>,
 ) -> Result<T, JoinError> {
     let Err(payload) = dropped else { return result };
-    let error = JoinError::panicked(errand_label(), payload);
+    let error = panicked(payload);
     match result {
         Err(first) if first.is_panic() => {
             error.report_if_panic();
@@ -168,14 +173,25 @@ fn result_after_drop<T>(
     }
 }
 
-fn errand_label() -> TaskLabel {
-    current::task().expect("an errand is a task of its own")
+#[cold]
+fn cancelled() -> JoinError {
+    observe::say(Outcome::Cancelled);
+    JoinError::cancelled()
+}
+
+#[cold]
+fn panicked(payload: Box<dyn Any + Send>) -> JoinError {
+    observe::say(Outcome::Panicked);
+    JoinError::panicked(current::task().expect("an errand is a task of its own"), payload)
 }
 
 impl<T> Drop for Errand<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(end) = self.end.take() {
+            if observe::is_on() {
+                observe::lost(end.address());
+            }
             end.finish(Err(JoinError::cancelled()));
         }
     }

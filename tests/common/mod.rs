@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
+pub(crate) mod chrome;
 pub(crate) mod probe;
 pub(crate) mod trace;
 

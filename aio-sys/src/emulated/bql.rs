@@ -11,7 +11,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::simulation;
 
@@ -21,6 +21,7 @@ static GUARD: GuardCell = GuardCell(UnsafeCell::new(None));
 /// How many borrows forbid to release the BQL. Written by its holder only.
 static BORROWS: AtomicU32 = AtomicU32::new(0);
 static REPORTER: Mutex<Option<fn() -> String>> = Mutex::new(None);
+static OBSERVER: OnceLock<fn(taken: bool)> = OnceLock::new();
 
 thread_local! {
     static LOCKED: Cell<bool> = const { Cell::new(false) };
@@ -36,6 +37,13 @@ unsafe impl Sync for GuardCell {}
 /// Installs a function that names the borrows which are alive, for the message of `bql_unlock`.
 pub fn set_bql_borrow_reporter(reporter: fn() -> String) {
     *REPORTER.lock().unwrap_or_else(PoisonError::into_inner) = Some(reporter);
+}
+
+/// Installs a function that is told each time that the BQL was taken, and that it is about to be released, by the thread
+/// that holds it. There is one at most; it stays for good.
+pub fn set_bql_observer(observer: fn(taken: bool)) {
+    // The first one stays.
+    let _ = OBSERVER.set(observer);
 }
 
 /// Takes the BQL; waits until it is free. `file` and `line` say where, for the message of a misuse.
@@ -59,6 +67,9 @@ pub unsafe extern "C" fn bql_lock_impl(file: *const c_char, line: c_int) {
     unsafe { *GUARD.0.get() = Some(guard) };
     LOCKED.set(true);
     simulation::note_bql(true);
+    if let Some(observer) = OBSERVER.get() {
+        observer(true);
+    }
 }
 
 /// # Safety
@@ -85,6 +96,9 @@ pub unsafe extern "C" fn bql_unlock() {
     let borrows = BORROWS.load(Ordering::Relaxed);
     if borrows != 0 {
         refuse_unlock(borrows);
+    }
+    if let Some(observer) = OBSERVER.get() {
+        observer(false);
     }
     LOCKED.set(false);
     simulation::note_bql(false);

@@ -1,6 +1,9 @@
-//! Holding the lock for a whole program, and giving it up for a while.
+//! Holding the lock for a whole program, giving it up for a while, and what observers are told of that.
+
+use std::cell::Cell;
 
 use super::{FILE, borrows, is_locked};
+use crate::observe::{self, What};
 
 /// Panics if this thread borrows a `BqlRefCell`, naming the places: `what` would release the lock.
 #[track_caller]
@@ -57,4 +60,62 @@ pub(crate) fn without_lock<R>(work: impl FnOnce() -> R) -> R {
     let result = work();
     drop(relock);
     result
+}
+
+thread_local! {
+    /// Whether observers know that this thread holds the lock.
+    static SEEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has observers told who takes the lock and gives it up. Any thread.
+///
+/// The emulation's lock tells each time. C's tells nobody: inside QEMU there is only [`SeenHold`].
+pub(crate) fn report_holds() {
+    if !cfg!(feature = "host") {
+        aio_sys::emulated::set_bql_observer(report);
+    }
+}
+
+fn report(taken: bool) {
+    observe::report(0, if taken { What::BqlTaken } else { What::BqlReleased });
+}
+
+/// Our code runs under C's lock while this lives, as observers see it. Of several on a thread the outermost counts.
+/// With the emulation's lock it does nothing.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub(crate) struct SeenHold {
+    outermost: bool,
+}
+
+impl SeenHold {
+    /// For a scope that has taken the lock.
+    pub(crate) fn of_scope() -> Option<SeenHold> {
+        (cfg!(feature = "host") && observe::is_on()).then(SeenHold::begin)
+    }
+
+    /// For a run of an executor, with the lock or without.
+    pub(crate) fn of_run() -> SeenHold {
+        if cfg!(feature = "host") && is_locked() {
+            return SeenHold::begin();
+        }
+        SeenHold { outermost: false }
+    }
+
+    fn begin() -> SeenHold {
+        let outermost = !SEEN.replace(true);
+        if outermost {
+            report(true);
+        }
+        SeenHold { outermost }
+    }
+}
+
+impl Drop for SeenHold {
+    fn drop(&mut self) {
+        if self.outermost {
+            SEEN.set(false);
+            report(false);
+        }
+    }
 }

@@ -25,7 +25,7 @@ use crate::async_fd::{Events, Reactor};
 use crate::bql::borrows;
 use crate::current;
 use crate::home::Home;
-use crate::observe::{self, What};
+use crate::observe;
 use crate::probe::Probe;
 use crate::stats::Counters;
 use crate::task::{self, JoinHandle, TaskLabel};
@@ -211,8 +211,40 @@ impl Core {
         future: F,
     ) -> JoinHandle<F::Output> {
         if observe::is_on() {
-            observe::report(label.id, What::Spawned { label: &label });
+            observe::spawned(&label, &self.context);
         }
+        self.spawn_unobserved(label, future)
+    }
+
+    /// Spawns what another executor has sent, and observers know by `address`.
+    pub(crate) fn spawn_sent<F: Future + 'static>(
+        self: &Rc<Self>,
+        address: usize,
+        spawned_at: &'static Location<'static>,
+        future: F,
+    ) -> JoinHandle<F::Output> {
+        let label = TaskLabel { id: self.new_id(), name: None, spawned_at };
+        self.spawn_moved(address, label, future)
+    }
+
+    /// Spawns a task that another executor has sent, with its label.
+    pub(crate) fn spawn_moved<F: Future + 'static>(
+        self: &Rc<Self>,
+        address: usize,
+        label: TaskLabel,
+        future: F,
+    ) -> JoinHandle<F::Output> {
+        if observe::is_on() {
+            observe::arrived(address, &label, &self.context);
+        }
+        self.spawn_unobserved(label, future)
+    }
+
+    fn spawn_unobserved<F: Future + 'static>(
+        self: &Rc<Self>,
+        label: TaskLabel,
+        future: F,
+    ) -> JoinHandle<F::Output> {
         let handle = task::spawn(&self.home, label, future);
         self.counters.spawned.add(1);
         if self.is_closed() {

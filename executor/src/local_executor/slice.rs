@@ -6,6 +6,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::core::Core;
+use crate::bql::SeenHold;
 use crate::bql::borrows::{self, Watch};
 use crate::current;
 use crate::observe::{self, Outcome, What};
@@ -29,7 +30,7 @@ impl Core {
     /// Runs what an event of the loop's has made ready, if there was one. What is woken in `event` leaves the doorbell
     /// alone, which would cost a pass of the loop for nothing.
     pub(super) fn run_after(self: &Rc<Self>, event: impl FnOnce() -> bool) {
-        let _run = Run { core: self, was_idle: self.set_running(), observed: false };
+        let _run = Run { core: self, was_idle: self.set_running(), observed: None };
         if event() {
             self.run_slice();
         }
@@ -238,13 +239,16 @@ impl Core {
     }
 
     /// Whether somebody looks on. If so, the run queue reports what enters it from now on.
-    fn observed(&self) -> bool {
-        let observed = observe::is_on();
-        if observed {
-            self.home().set_observed();
-            observe::report(0, What::RunBegins);
-        }
-        observed
+    fn observed(&self) -> Option<SeenHold> {
+        observe::is_on().then(|| self.begin_observed())
+    }
+
+    #[cold]
+    fn begin_observed(&self) -> SeenHold {
+        self.home().set_observed();
+        let hold = SeenHold::of_run();
+        observe::report(0, What::RunBegins { context: self.context() });
+        hold
     }
 
     /// Undoes `set_running`, and rings for what is left.
@@ -265,14 +269,14 @@ impl Core {
 struct Run<'a> {
     core: &'a Core,
     was_idle: bool,
-    observed: bool,
+    observed: Option<SeenHold>,
 }
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         self.core.arm_timers();
         self.core.end_running(self.was_idle);
-        if self.observed {
+        if self.observed.is_some() {
             observe::report(0, What::RunEnds);
         }
     }

@@ -82,10 +82,14 @@ pub struct Times {
     pub poll: Histogram,
     /// Tasks in the run queue, until they were polled.
     pub queue: Histogram,
-    /// From the first wake of a suspended task to its poll, also if another thread woke it.
+    /// From the first wake of a suspended task to its poll, also if another thread woke it; of a
+    /// [`Migratable`](crate::Migratable) that moves here from its departure.
     pub wake: Histogram,
     /// Runs: from the event loop's call until it got its thread back.
     pub run: Histogram,
+    /// The Big QEMU Lock in the hand of this thread, from when it was taken until it was released; inside QEMU as far
+    /// as our code knows, see [`What::BqlTaken`].
+    pub bql: Histogram,
 }
 
 /// What is known of a task.
@@ -114,7 +118,7 @@ pub struct Times {
 pub struct TaskAccount {
     /// How long it has been there.
     pub age: Duration,
-    /// The task that spawned it, 0 for none.
+    /// The task that spawned it, or sent its future from another thread; 0 for none.
     pub parent: u64,
     /// The time of all its polls.
     pub polled: Duration,
@@ -232,6 +236,8 @@ struct Lane {
     os_thread: i32,
     /// The innermost last.
     open: Vec<Open>,
+    /// Since when it has the Big QEMU Lock.
+    bql: Option<u64>,
     times: Arc<Times>,
 }
 
@@ -301,19 +307,39 @@ impl Accounts {
     }
 
     fn spawned(&self, label: &TaskLabel, parent: u64) {
-        let now = self.now();
-        let account = Account {
-            label: label.clone(),
-            parent,
-            spawned: now,
-            polled: 0,
-            longest: 0,
-            woken: None,
-            woken_by: 0,
-            woken_elsewhere: None,
-            now: Now::Ready(now),
-        };
+        let account = Account::new(label, parent, self.now());
         self.shard(label.id).insert(label.id, account);
+    }
+
+    /// A migratable task goes; to be polled is what it wants there.
+    fn sent(&self, task: u64) {
+        let now = self.now();
+        self.change(task, |account| {
+            (account.woken, account.woken_by) = (Some(now), task);
+            account.woken_elsewhere = Some(now);
+            account.now = Now::Ready(now);
+        });
+    }
+
+    fn moved(&self, label: &TaskLabel, by: u64) {
+        let now = self.now();
+        let new = || Account::new(label, by, now);
+        self.shard(label.id).entry(label.id).or_insert_with(new).now = Now::Ready(now);
+    }
+
+    fn forget(&self, task: u64) {
+        let gone = self.shard(task).remove(&task);
+        drop(gone);
+    }
+
+    fn bql(&self, thread: u32, taken: bool) {
+        let now = self.now();
+        self.change_lane(thread, |lane| match (taken, lane.bql.take()) {
+            (true, _) => lane.bql = Some(now),
+            (false, Some(since)) => lane.times.bql.count(now.saturating_sub(since)),
+            // It was taken before anybody looked on.
+            (false, None) => {}
+        });
     }
 
     fn ready(&self, task: u64, by: u64) {
@@ -363,16 +389,14 @@ impl Accounts {
     fn poll_ends(&self, thread: u32, task: u64, outcome: Outcome) {
         let Some((took, times)) = self.ends(thread, task) else { return };
         times.poll.count(took);
-        if outcome != Outcome::Pending {
-            let gone = self.shard(task).remove(&task);
-            drop(gone);
-            return;
+        if outcome.is_end() {
+            return self.forget(task);
         }
         self.change(task, |account| {
             account.polled += took;
             account.longest = account.longest.max(took);
-            // A task that was woken during its poll is ready already.
-            if let Now::Polled(_) = account.now {
+            // A task that was woken during its poll is ready already, and one that moves may be polled already.
+            if let (Now::Polled(_), Outcome::Pending) = (account.now, outcome) {
                 account.now = Now::Waiting;
             }
         });
@@ -388,24 +412,29 @@ impl Default for Accounts {
 impl Observer for Accounts {
     fn observe(&self, event: &Event<'_>) {
         match event.what {
-            What::Spawned { label } => self.spawned(label, event.by),
+            What::Spawned { label, .. } => self.spawned(label, event.by),
+            What::Sent { .. } => self.sent(event.task),
+            What::Moved { label, .. } => self.moved(label, event.by),
+            What::Dropped { .. } => self.forget(event.task),
             What::Ready => self.ready(event.task, event.by),
             What::WokenElsewhere => self.woken_elsewhere(event.task),
             What::PollBegins => self.poll_begins(event.thread, event.task),
-            What::RunBegins => drop(self.begins(event.thread, 0)),
+            What::RunBegins { .. } => drop(self.begins(event.thread, 0)),
             What::PollEnds { outcome } => self.poll_ends(event.thread, event.task, outcome),
             What::RunEnds => {
                 if let Some((took, times)) = self.ends(event.thread, 0) {
                     times.run.count(took);
                 }
             }
+            What::BqlTaken => self.bql(event.thread, true),
+            What::BqlReleased => self.bql(event.thread, false),
         }
     }
 }
 
 impl Lane {
     fn of_this_thread() -> Lane {
-        Lane { os_thread: gettid().as_raw(), open: Vec::new(), times: Arc::default() }
+        Lane { os_thread: gettid().as_raw(), open: Vec::new(), bql: None, times: Arc::default() }
     }
 }
 
@@ -418,6 +447,21 @@ impl Stuck {
 }
 
 impl Account {
+    /// Of a task that is there since `now`.
+    fn new(label: &TaskLabel, parent: u64, now: u64) -> Account {
+        Account {
+            label: label.clone(),
+            parent,
+            spawned: now,
+            polled: 0,
+            longest: 0,
+            woken: None,
+            woken_by: 0,
+            woken_elsewhere: None,
+            now: Now::Ready(now),
+        }
+    }
+
     fn poll_begins(&mut self, now: u64, times: &Times) {
         if let Now::Ready(ready) = self.now {
             times.queue.count(now.saturating_sub(ready));

@@ -2,13 +2,14 @@
 //!
 //! The file is JSON in the *trace event format*: an array of events, one per line, whose end may be missing, so
 //! that a program that is killed leaves a file that can be read. Each thread has a lane; runs and polls are
-//! slices on it; an arrow leads from where a task was woken to the poll that follows.
+//! slices on it; an arrow leads from where a task was spawned, woken or sent elsewhere to the poll that follows. The Big
+//! QEMU Lock has a lane, too, with a slice for each time that a thread holds it.
 //!
-//! Owns the file, and the names of the live tasks. Threads: any; each event takes a lock.
+//! Owns the file. Threads: any; each event takes a lock.
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -17,8 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use nix::sys::prctl;
+
 use super::{Event, Observer, What};
-use crate::task::TaskLabel;
 
 /// An [`Observer`] that writes a file for <https://ui.perfetto.dev>. Costs some hundred nanoseconds an event.
 ///
@@ -50,21 +52,21 @@ pub struct ChromeTrace {
 #[derive(Debug)]
 struct Inner {
     file: BufWriter<File>,
-    names: HashMap<u64, Name>,
     /// The arrows that have begun and not ended, by the task they lead to.
-    arrows: HashMap<u64, u64>,
-    next_arrow: u64,
-    /// The threads that have a name in the file.
-    lanes: Vec<u32>,
+    wakes: HashMap<u64, u64>,
+    next_wake: u64,
+    /// The same for moves, by their numbers, until the task is known.
+    moves: HashMap<u64, u64>,
+    /// The threads that have a name in the file, by number.
+    lanes: BTreeMap<u32, String>,
+    /// Whether the slice of somebody who holds the lock has begun.
+    bql: bool,
     /// Why nothing is written any more.
     failed: Option<io::Error>,
 }
 
-#[derive(Debug)]
-struct Name {
-    task: String,
-    place: String,
-}
+/// The lane of the Big QEMU Lock: a number that no thread gets, and that is sorted last.
+const BQL: u32 = i32::MAX as u32;
 
 /// What an event has in the file.
 struct Line<'a> {
@@ -89,10 +91,11 @@ impl ChromeTrace {
         file.write_all(b"[\n")?;
         let inner = Inner {
             file,
-            names: HashMap::new(),
-            arrows: HashMap::new(),
-            next_arrow: 1,
-            lanes: Vec::new(),
+            wakes: HashMap::new(),
+            next_wake: 1,
+            moves: HashMap::new(),
+            lanes: BTreeMap::new(),
+            bql: false,
             failed: None,
         };
         Ok(ChromeTrace { began: Instant::now(), inner: Mutex::new(inner) })
@@ -130,65 +133,111 @@ impl Inner {
         let (lane, task) = (event.thread, event.task);
         self.name_lane(lane);
         match event.what {
-            What::Spawned { label } => {
-                self.names.insert(task, Name::of(label));
-                self.begin_arrow(time, lane, task);
+            What::Spawned { .. } => self.begin_wake(time, lane, task),
+            What::Ready if self.wakes.contains_key(&task) => {}
+            What::Ready | What::WokenElsewhere => self.begin_wake(time, lane, task),
+            What::Sent { number } => {
+                self.begin_arrow(time, lane, "move", number);
             }
-            What::Ready if self.arrows.contains_key(&task) => {}
-            What::Ready | What::WokenElsewhere => self.begin_arrow(time, lane, task),
-            What::PollBegins => self.begin_poll(time, lane, task),
+            What::Moved { from, .. } => {
+                // The arrow of its move leads to its poll.
+                self.wakes.remove(&task);
+                self.moves.insert(task, from.number);
+            }
+            What::Dropped { .. } => {}
+            What::PollBegins => self.begin_poll(time, event),
             What::PollEnds { outcome } => {
                 let more = format!(r#","args":{{"outcome":"{outcome:?}"}}"#);
                 self.write(&Line { phase: 'E', time, lane, name: "", more: &more });
-                if outcome != super::Outcome::Pending {
-                    self.names.remove(&task);
-                    self.arrows.remove(&task);
+                if outcome.is_end() {
+                    self.wakes.remove(&task);
                 }
             }
-            What::RunBegins => {
-                self.write(&Line { phase: 'B', time, lane, name: "run", more: "" });
-            }
-            What::RunEnds => self.write(&Line { phase: 'E', time, lane, name: "", more: "" }),
+            What::RunBegins { .. } => self.begin(time, lane, "run"),
+            What::RunEnds => self.end(time, lane),
+            What::BqlTaken => self.take_bql(time, lane),
+            What::BqlReleased => self.release_bql(time),
         }
     }
 
     fn name_lane(&mut self, lane: u32) {
-        if self.lanes.contains(&lane) {
+        if self.lanes.contains_key(&lane) {
             return;
         }
-        self.lanes.push(lane);
-        let thread = thread::current();
-        let name = match (thread.name(), lane) {
-            (_, 0) => "threads without executors",
-            (Some(name), _) => name,
-            (None, _) => "a thread without a name",
-        };
+        let name = name_of_this_thread();
+        self.write_name(lane, &name);
+        self.lanes.insert(lane, name);
+    }
+
+    fn write_name(&mut self, lane: u32, name: &str) {
         let more = format!(r#","args":{{"name":{}}}"#, Quoted(name));
         self.write(&Line { phase: 'M', time: 0.0, lane, name: "thread_name", more: &more });
     }
 
-    /// An arrow is tied to the slice around its beginning: without a poll there, it gets one of its own.
-    fn begin_arrow(&mut self, time: f64, lane: u32, task: u64) {
-        let arrow = self.next_arrow;
-        self.next_arrow += 1;
-        self.arrows.insert(task, arrow);
-        let id = format!(r#","cat":"wake","id":{arrow}"#);
-        self.write(&Line { phase: 'B', time, lane, name: "wake", more: "" });
-        self.write(&Line { phase: 's', time, lane, name: "wake", more: &id });
-        self.write(&Line { phase: 'E', time: time + 0.001, lane, name: "", more: "" });
+    fn begin_wake(&mut self, time: f64, lane: u32, task: u64) {
+        let id = self.next_wake;
+        self.next_wake += 1;
+        self.wakes.insert(task, id);
+        self.begin_arrow(time, lane, "wake", id);
     }
 
-    fn begin_poll(&mut self, time: f64, lane: u32, task: u64) {
-        let unknown = Name { task: format!("task {task}"), place: String::new() };
-        let name = self.names.remove(&task).unwrap_or(unknown);
-        let place = Quoted(&name.place);
-        let more = format!(r#","args":{{"id":{task},"spawned-at":{place}}}"#);
-        self.write(&Line { phase: 'B', time, lane, name: &name.task, more: &more });
-        self.names.insert(task, name);
-        if let Some(arrow) = self.arrows.remove(&task) {
-            let id = format!(r#","cat":"wake","id":{arrow},"bp":"e""#);
-            self.write(&Line { phase: 'f', time, lane, name: "wake", more: &id });
+    /// An arrow is tied to the slice around its beginning, so it gets a short one of its own. What its end is tied to
+    /// has the same kind and id.
+    fn begin_arrow(&mut self, time: f64, lane: u32, kind: &str, id: u64) {
+        let more = format!(r#","cat":"{kind}","id":{id}"#);
+        self.begin(time, lane, kind);
+        self.write(&Line { phase: 's', time, lane, name: kind, more: &more });
+        self.end(time + 0.001, lane);
+    }
+
+    /// Ends an arrow at the slice that has just begun.
+    fn end_arrow(&mut self, time: f64, lane: u32, kind: &str, id: u64) {
+        let more = format!(r#","cat":"{kind}","id":{id},"bp":"e""#);
+        self.write(&Line { phase: 'f', time, lane, name: kind, more: &more });
+    }
+
+    fn begin_poll(&mut self, time: f64, event: &Event<'_>) {
+        let (lane, id, label) = (event.thread, event.task, event.label());
+        let name = label.as_ref().and_then(|label| label.name.as_deref());
+        let unnamed = format!("task {id}");
+        let place = label.as_ref().map_or_else(String::new, |label| label.spawned_at.to_string());
+        let more = format!(r#","args":{{"id":{id},"spawned-at":{}}}"#, Quoted(&place));
+        let name = name.unwrap_or(&unnamed);
+        self.write(&Line { phase: 'B', time, lane, name, more: &more });
+        if let Some(wake) = self.wakes.remove(&id) {
+            self.end_arrow(time, lane, "wake", wake);
         }
+        if let Some(number) = self.moves.remove(&id) {
+            self.end_arrow(time, lane, "move", number);
+        }
+    }
+
+    /// A slice of the holder's name. The lock has one holder at a time, so they do not overlap.
+    fn take_bql(&mut self, time: f64, lane: u32) {
+        if !self.lanes.contains_key(&BQL) {
+            let name = "Big QEMU Lock".to_owned();
+            self.write_name(BQL, &name);
+            self.lanes.insert(BQL, name);
+        }
+        let holder = self.lanes[&lane].clone();
+        let more = format!(r#","args":{{"thread":{lane}}}"#);
+        self.write(&Line { phase: 'B', time, lane: BQL, name: &holder, more: &more });
+        self.bql = true;
+    }
+
+    /// Nothing, if it was taken before anybody looked on.
+    fn release_bql(&mut self, time: f64) {
+        if std::mem::take(&mut self.bql) {
+            self.end(time, BQL);
+        }
+    }
+
+    fn begin(&mut self, time: f64, lane: u32, name: &str) {
+        self.write(&Line { phase: 'B', time, lane, name, more: "" });
+    }
+
+    fn end(&mut self, time: f64, lane: u32) {
+        self.write(&Line { phase: 'E', time, lane, name: "", more: "" });
     }
 
     /// After a failure nothing more is written: a file with a gap would lie.
@@ -199,14 +248,13 @@ impl Inner {
     }
 }
 
-impl Name {
-    fn of(label: &TaskLabel) -> Name {
-        let task = match &label.name {
-            Some(name) => name.to_string(),
-            None => format!("task {}", label.id),
-        };
-        Name { task, place: label.spawned_at.to_string() }
+/// Rust's name for it, or else the system's, which C's threads have.
+fn name_of_this_thread() -> String {
+    if let Some(name) = thread::current().name() {
+        return name.to_owned();
     }
+    let name = prctl::get_name().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "a thread without a name".to_owned())
 }
 
 impl fmt::Display for Line<'_> {

@@ -25,6 +25,7 @@ use super::{Errand, Remote, result_after_drop};
 use crate::current;
 use crate::inbox::{Job, Node, NodeVTable, report};
 use crate::local_executor::Core;
+use crate::observe;
 
 /// The allocation.
 #[repr(C)]
@@ -61,7 +62,10 @@ where
     });
     // The far end goes with the node: `Carrier::arrived` has it again.
     // SAFETY: [slot-two-ends]: just made, and freed by `VTables::free` alone.
-    let (_far, near) = unsafe { slot::ends(slot_of(parcel)) };
+    let (far, near) = unsafe { slot::ends(slot_of(parcel)) };
+    if observe::is_on() {
+        observe::sent(far.address(), 0);
+    }
     let remote = Remote { end: near, let_go: false };
     // SAFETY: [parcel-carrier]: `run` and `discard` of the node take the parcel; what is in it is `Send`, by the bounds.
     (unsafe { Job::of_node(node_of(parcel)) }, remote)
@@ -163,7 +167,7 @@ where
         self.unpack(Rc::clone(&core));
         // SAFETY: [parcel-carrier]: our errand keeps the memory; the line is never written again.
         let spawned_at = unsafe { self.parcel.as_ref() }.spawned_at;
-        core.spawn(None, spawned_at, self).detach();
+        core.spawn_sent(self.errand.address(), spawned_at, self).detach();
     }
 
     /// Puts the future into the place of the function that makes it.

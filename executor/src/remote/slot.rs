@@ -166,6 +166,11 @@ impl<T> FarEnd<T> {
         unsafe { self.slot.as_ref() }
     }
 
+    /// The slot's address, which no other has while this end is there.
+    pub(super) fn address(&self) -> usize {
+        self.slot.as_ptr() as usize
+    }
+
     /// Whether nobody wants the result any more.
     pub(super) fn is_cancelled(&self) -> bool {
         // Acquire: pairs with the Release in `cancel`.
