@@ -45,8 +45,14 @@ pub unsafe fn install(
         Ok(Err(refusal)) => refusal.to_string(),
         Err(_panic) => "it has a bug, see above".to_owned(),
     };
-    eprintln!("qemu_plugin: {reason}");
+    say(&reason);
     1
+}
+
+/// QEMU ends, and itself says only that the plugin wanted it.
+#[allow(clippy::print_stderr, reason = "there is nobody else to tell")]
+fn say(reason: &str) {
+    eprintln!("qemu_plugin: {reason}");
 }
 
 /// # Safety

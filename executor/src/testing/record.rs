@@ -157,7 +157,7 @@ impl Observer for Recorder {
 impl Record {
     fn note(&mut self, event: &Event<'_>) {
         match event.what {
-            What::Spawned { label } => {
+            What::Spawned { label, .. } => {
                 self.labels.insert(event.task, label.clone());
                 self.ready.push(event.task);
             }
