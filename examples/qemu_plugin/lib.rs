@@ -114,7 +114,7 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host
     // QEMU's monitors have no room for events of ours; nobody hears these.
     let nobody = EventSink::new();
     let registry = extensions(loading.cx(), &nobody, arguments, trace.as_ref());
-    if !arguments.qmp.is_empty() {
+    if arguments.has_server() {
         let served = server::start(loading, arguments, trace.as_ref());
         served.map_err(|error| host::Refusal::because(error.to_string()))?;
     }

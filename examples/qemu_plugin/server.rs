@@ -1,4 +1,4 @@
-//! A QMP server of our own, inside QEMU: `qmp=unix:PATH`.
+//! A QMP server of our own, inside QEMU: `qmp=unix:PATH`, or `qmp-connect=unix:PATH` for a client that listens.
 //!
 //! QEMU's dispatcher runs one command at a time in the whole process, so a command that waits holds up
 //! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them. So
@@ -36,6 +36,7 @@ pub(super) fn start(
     options.offers_concurrent = true;
     let server = Server::start_with_events(cx, registry, options, events)?;
     arguments.qmp.iter().try_for_each(|address| server.listen(address))?;
+    arguments.qmp_connect.iter().try_for_each(|address| server.connect(address))?;
     loading.on_shutdown(|nc| block_on(nc, async move |_: &MainCx| server.shutdown().await));
     Ok(())
 }
