@@ -56,7 +56,7 @@ fn clients_are_told_the_types_of_every_command_and_event() {
     let arguments = find(&checksum["arg-type"]);
     let names: Vec<_> =
         arguments["members"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
-    assert_eq!(names, ["filename", "algorithm", "offset", "length", "iothread"]);
+    assert_eq!(names, ["filename", "algorithm", "offset", "length", "iothread", "fdname"]);
     let version = find(&find(&json!("query-version"))["ret-type"]);
     assert_eq!(version["members"][1], json!({"name": "package", "type": "str"}));
 }

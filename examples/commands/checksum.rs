@@ -22,13 +22,15 @@
 //!
 //! Threads: as drawn.
 
+use std::fmt;
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
 use executor::blocking::{File, blocking};
-use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed};
+use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed, take_fd};
 use executor::{IoThread, JoinError, MainCx, reschedule_to};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -69,7 +71,8 @@ impl Command for FileChecksum {
 
 #[derive(Deserialize)]
 struct ChecksumArgs {
-    filename: String,
+    /// Either this, ...
+    filename: Option<String>,
     /// SHA-256 unless said otherwise.
     algorithm: Option<Algorithm>,
     /// Where to begin; 0 unless said otherwise.
@@ -78,6 +81,8 @@ struct ChecksumArgs {
     length: Option<u64>,
     /// Where to hash; in the pool unless said otherwise.
     iothread: Option<String>,
+    /// ... or this, what the client has called an open file with `getfd`.
+    fdname: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -98,7 +103,8 @@ async fn file_checksum(
     files: Files,
 ) -> Result<Checksum, Error> {
     let iothread = args.iothread.as_deref().map(|id| find_iothread(cx, id)).transpose()?;
-    let (file, size) = open(files, &args.filename).await?;
+    let source = args.source()?;
+    let (file, size) = source.open(files).await?;
     let range = args.range(size)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
     let progress = Progress::new(events, PROGRESS, own_task_id(), bytes);
@@ -112,7 +118,7 @@ async fn file_checksum(
             hashing.await.map_err(not_finished)?
         }
     };
-    let digest = digest.map_err(|error| refused("read", &args.filename, &error))?;
+    let digest = digest.map_err(|error| source.refused("read", &error))?;
     let throughput = bytes_per_second(bytes, started);
     Ok(Checksum { digest, algorithm, bytes, throughput })
 }
@@ -125,26 +131,70 @@ pub(crate) fn find_iothread(cx: &MainCx, id: &str) -> Result<IoThread, Error> {
     Ok(thread)
 }
 
-/// Opens a regular file and finds out how long it is.
-async fn open(files: Files, filename: &str) -> Result<(File, u64), Error> {
-    let path = filename.to_owned();
-    let opened = blocking(move || {
-        let file = files.open(Path::new(&path))?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(Errno::EISDIR.into());
+/// What is to be read.
+enum Source {
+    File(String),
+    /// What the client calls it.
+    Fd(String),
+}
+
+impl Source {
+    /// Opens it, if it is not open yet, and finds out how long it is. Regular files only.
+    async fn open(&self, files: Files) -> Result<(File, u64), Error> {
+        let open: Box<dyn FnOnce() -> io::Result<fs::File> + Send> = match self {
+            Self::File(name) => {
+                let name = name.clone();
+                Box::new(move || files.open(Path::new(&name)))
+            }
+            Self::Fd(name) => {
+                let fd = take_fd(name)?;
+                Box::new(move || Ok(fd.into()))
+            }
+        };
+        let opened = blocking(move || regular(open()?));
+        let opened = opened.await.map_err(io::Error::from).and_then(|result| result);
+        opened.map_err(|error| self.refused("open", &error))
+    }
+
+    /// In QEMU's words, which have C's words for the reason.
+    fn refused(&self, what: &str, error: &io::Error) -> Error {
+        let reason = error.to_string();
+        let reason = reason.split(" (os error ").next().unwrap_or_default();
+        Error::generic(format!("Could not {what} {self}: {reason}"))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "'{name}'"),
+            Self::Fd(name) => write!(f, "file descriptor '{name}'"),
         }
-        if !metadata.is_file() {
-            let why = "A regular file was expected, but something else was given";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        Ok((File::from(file), metadata.len()))
-    });
-    let opened = opened.await.map_err(io::Error::from).and_then(|result| result);
-    opened.map_err(|error| refused("open", filename, &error))
+    }
+}
+
+/// Returns how long the file is, too, unless it is something else.
+fn regular(file: fs::File) -> io::Result<(File, u64)> {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(Errno::EISDIR.into());
+    }
+    if !metadata.is_file() {
+        let why = "A regular file was expected, but something else was given";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok((File::from(file), metadata.len()))
 }
 
 impl ChecksumArgs {
+    fn source(&self) -> Result<Source, Error> {
+        match (&self.filename, &self.fdname) {
+            (Some(name), None) => Ok(Source::File(name.clone())),
+            (None, Some(name)) => Ok(Source::Fd(name.clone())),
+            _ => Err(Error::generic("Need exactly one of 'filename' and 'fdname'")),
+        }
+    }
+
     /// Returns which part of a file of `size` bytes is meant.
     fn range(&self, size: u64) -> Result<Range<u64>, Error> {
         let offset = self.offset.unwrap_or(0);
@@ -160,15 +210,6 @@ impl ChecksumArgs {
         }
         Ok(offset..offset + length)
     }
-}
-
-/// In QEMU's words, which have C's words for the reason.
-fn refused(what: &str, filename: &str, error: &io::Error) -> Error {
-    let reason = match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    };
-    Error::generic(format!("Could not {what} '{filename}': {reason}"))
 }
 
 /// The iothread's half of the command was cancelled by itself, or has a bug.

@@ -4,6 +4,9 @@
 //! every monitor. Here each command is a task of its own, and QEMU's own commands take turns beside them. So
 //! clients do not wait for each other; one that enables `x-concurrent` does not wait for itself either.
 //!
+//! What a client passes with `getfd` is for our commands; those of QEMU's that take one refuse, since theirs are a
+//! monitor's of QEMU's own.
+//!
 //! The server ends with QEMU: clients whose commands were cancelled are told so before.
 //!
 //! Threads: the main loop's; the server has a thread of its own for its clients.
@@ -31,6 +34,7 @@ pub(super) fn start(
     let cx = loading.cx();
     let mut registry = extensions(cx, &events, arguments, trace);
     registry.add_query_commands();
+    registry.add_fd_commands();
     registry.set_fallback(host::find_builtin, host::builtin_names);
     let mut options = SessionOptions::new(version());
     options.offers_concurrent = true;

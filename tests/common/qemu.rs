@@ -239,6 +239,11 @@ impl Monitor {
         self.send_json(&json!({ "execute": name, "arguments": arguments }));
     }
 
+    /// What it is connected with.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        self.client.stream()
+    }
+
     pub(crate) fn send_oob(&mut self, name: &str, arguments: &Value, id: u32) {
         self.send_json(&json!({ "exec-oob": name, "arguments": arguments, "id": id }));
     }
