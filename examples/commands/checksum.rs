@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The main loop only waits, so it serves everybody else meanwhile. Without an iothread the pool hashes,
-//! too. Every 100 ms the clients get an `X_FILE_CHECKSUM_PROGRESS`.
+//! too. How far it has come is told by its job (`x-query-tasks`, `query-jobs`), and every 100 ms the clients get an
+//! `X_FILE_CHECKSUM_PROGRESS`.
 //!
 //! Nothing here handles cancellation, and all of it can be cancelled: when the client goes, or somebody
 //! says `x-task-cancel`, the command's future is dropped, with it the `Remote`, with that the future in the
@@ -30,14 +31,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use executor::blocking::{File, blocking};
-use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed, take_fd};
+use executor::qmp::{Command, Coroutine, Error, EventSink, Jobs, Registry, boxed, take_fd};
 use executor::{IoThread, JoinError, MainCx, reschedule_to};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::executors::{self, Home};
 use super::files::Files;
-use super::own_task_id;
 
 pub(crate) mod digest;
 mod pipeline;
@@ -50,12 +50,12 @@ use progress::{Progress, ProgressInfo};
 /// The event that tells how far a checksum has come.
 const PROGRESS: &str = "X_FILE_CHECKSUM_PROGRESS";
 
-pub(super) fn register(registry: &mut Registry, events: &EventSink, files: Files) {
+pub(super) fn register(registry: &mut Registry, events: &EventSink, files: Files, jobs: &Jobs) {
     registry.event::<ProgressInfo>(PROGRESS);
-    let events = events.clone();
+    let (events, jobs) = (events.clone(), jobs.clone());
     registry.command::<FileChecksum, _>(boxed(move |cx, args| {
-        let (events, files) = (events.clone(), files.clone());
-        Box::pin(file_checksum(cx, args, events, files))
+        let (events, files, jobs) = (events.clone(), files.clone(), jobs.clone());
+        Box::pin(file_checksum(cx, args, events, files, jobs))
     }));
 }
 
@@ -101,13 +101,15 @@ async fn file_checksum(
     args: ChecksumArgs,
     events: EventSink,
     files: Files,
+    jobs: Jobs,
 ) -> Result<Checksum, Error> {
     let iothread = args.iothread.as_deref().map(|id| find_iothread(cx, id)).transpose()?;
     let source = args.source()?;
     let (file, size) = source.open(files).await?;
     let range = args.range(size)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
-    let progress = Progress::new(events, PROGRESS, own_task_id(), bytes);
+    let job = jobs.begin(cx, FileChecksum::NAME, source.to_string(), bytes);
+    let progress = Progress::new(events, PROGRESS, &job);
     let pipeline = Pipeline::new(file, range, Hasher::new(algorithm), progress);
 
     let started = Instant::now();
@@ -119,6 +121,7 @@ async fn file_checksum(
         }
     };
     let digest = digest.map_err(|error| source.refused("read", &error))?;
+    job.conclude();
     let throughput = bytes_per_second(bytes, started);
     Ok(Checksum { digest, algorithm, bytes, throughput })
 }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use executor::MainCx;
 use executor::host::{self, Loading};
-use executor::qmp::{EventSink, Registry};
+use executor::qmp::{EventSink, Jobs, Registry};
 
 mod arguments;
 mod block;
@@ -111,11 +111,11 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host
         trace.panics();
         trace.guest(loading.cx());
     }
-    // QEMU's monitors have no room for events of ours; nobody hears these.
-    let nobody = EventSink::new();
-    let registry = extensions(loading.cx(), &nobody, arguments, trace.as_ref());
+    // QEMU's monitors have no room for events of ours; nobody hears these. Of jobs they do hear.
+    let (nobody, jobs) = (EventSink::new(), loading.jobs());
+    let registry = extensions(loading.cx(), &nobody, &jobs, arguments, trace.as_ref());
     if arguments.has_server() {
-        let served = server::start(loading, arguments, trace.as_ref());
+        let served = server::start(loading, &jobs, arguments, trace.as_ref());
         served.map_err(|error| host::Refusal::because(error.to_string()))?;
     }
     loading.register(registry, arguments.commands.as_deref())
@@ -125,6 +125,7 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), host
 fn extensions(
     cx: &MainCx,
     events: &EventSink,
+    jobs: &Jobs,
     arguments: &Arguments,
     trace: Option<&Trace>,
 ) -> Registry {
@@ -134,8 +135,8 @@ fn extensions(
     }
     // QEMU's clients command a program that opens any file for them.
     let files = commands::files::Files::default();
-    commands::register_extensions(&mut registry, cx.probe(), events, files);
-    block::register(&mut registry, events);
+    commands::register_with_jobs(&mut registry, cx.probe(), events, files, jobs);
+    block::register(&mut registry, events, jobs);
     if let Some(trace) = trace.cloned() {
         registry.observe(move |event| trace.command(event));
     }

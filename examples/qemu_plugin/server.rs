@@ -14,7 +14,7 @@
 use std::io;
 
 use executor::host::{self, Loading};
-use executor::qmp::{EventSink, Server, SessionOptions, Version};
+use executor::qmp::{EventSink, Jobs, Server, SessionOptions, Version};
 use executor::{MainCx, block_on};
 
 use super::arguments::Arguments;
@@ -24,6 +24,7 @@ use super::trace::Trace;
 /// Starts the server.
 pub(super) fn start(
     loading: &mut Loading<'_>,
+    jobs: &Jobs,
     arguments: &Arguments,
     trace: Option<&Trace>,
 ) -> io::Result<()> {
@@ -32,7 +33,7 @@ pub(super) fn start(
         eprintln!("qemu_plugin: clients hear no events of QEMU's: {refusal}");
     }
     let cx = loading.cx();
-    let mut registry = extensions(cx, &events, arguments, trace);
+    let mut registry = extensions(cx, &events, jobs, arguments, trace);
     registry.add_query_commands();
     registry.add_fd_commands();
     registry.set_fallback(host::find_builtin, host::builtin_names);

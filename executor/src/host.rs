@@ -14,8 +14,8 @@
 //!
 //! C coroutines are for [`coroutine`]: futures in them, and futures of what they return.
 //!
-//! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `block` → `shutdown` →
-//! here; `run_state`, `self_test` → here.
+//! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `events` → `jobs` → here;
+//! `block` → `shutdown` → here; `run_state`, `self_test` → here.
 
 use std::fmt;
 
@@ -32,6 +32,8 @@ pub(crate) mod command;
 pub mod coroutine;
 #[cfg(feature = "qmp")]
 mod events;
+#[cfg(feature = "qmp")]
+mod jobs;
 #[cfg(feature = "qmp")]
 mod object;
 mod run_state;
