@@ -95,6 +95,8 @@ fn a_job_is_listed_with_its_progress_and_is_aborted_when_its_task_is_cancelled()
     assert_eq!((&progress["job"], &progress["total"]), (&json!(id), &json!(ENDLESS)));
     assert_eq!(progress["label"], format!("'{}'", file.path()));
     assert!(progress["current"].as_u64() >= Some(current), "{progress}");
+    let table = commands::tasks::table();
+    assert!(table.contains(&format!(" of {ENDLESS} done of '{}'", file.path())), "{table}");
 
     call(&mut other, "x-task-cancel", json!({"id": task})).value();
     let answer = receive(&mut client);

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use executor::observe::{TaskAccount, TaskState, Times};
@@ -21,7 +22,12 @@ use super::{executors, observers};
 /// The task that starts everybody's commands. Without it, nobody could say `quit` any more.
 const DISPATCHER: &str = "qmp:dispatcher";
 
+/// For people who ask without a server ([`table`]): those of the one that was registered last.
+static JOBS: Mutex<Option<Jobs>> = Mutex::new(None);
+
 pub(super) fn register(registry: &mut Registry, jobs: &Jobs) {
+    let before = known_jobs().replace(jobs.clone());
+    drop(before);
     let jobs = jobs.clone();
     registry.command::<QueryTasks, _>(move |_: &OobContext, ()| Ok(with_progress(tasks(), &jobs)));
     registry.command::<TaskCancel, _>(task_cancel);
@@ -128,9 +134,14 @@ fn tasks() -> Vec<Task> {
     tasks
 }
 
+fn known_jobs() -> MutexGuard<'static, Option<Jobs>> {
+    JOBS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns the same for people: a line per task.
 pub(crate) fn table() -> String {
-    let tasks = tasks();
+    let jobs = known_jobs().clone();
+    let tasks = jobs.map_or_else(tasks, |jobs| with_progress(tasks(), &jobs));
     let mut table = format!("{} tasks\n", tasks.len());
     for task in tasks {
         // Writing to a string cannot fail.
@@ -164,6 +175,9 @@ impl fmt::Display for Task {
         }
         let name = self.name.as_deref().unwrap_or("-");
         write!(f, " {polls:>6} polls, {name}, {spawned_at}")?;
+        if let Some(Progress { label, current, total, .. }) = &self.progress {
+            write!(f, ", {current} of {total} done of {label}")?;
+        }
         match self.waits_for.as_slice() {
             [] => Ok(()),
             waits => write!(f, ", waits for {}", waits.join(" in ")),
