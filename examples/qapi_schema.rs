@@ -1,7 +1,7 @@
 //! Prints the QAPI schema of the commands in `examples/commands`, made of their Rust types.
 //!
 //! QEMU's `scripts/qapi-gen.py` understands it. With `--extensions`, those commands are left out that QEMU has
-//! itself; with `--markdown`, it is a page for people.
+//! itself, but for `query-jobs`, which is about ours here; with `--markdown`, it is a page for people.
 //!
 //! ```text
 //! cargo run --example qapi_schema >schema.json && python3 qemu/scripts/qapi-gen.py -o /tmp/generated schema.json

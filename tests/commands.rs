@@ -81,6 +81,7 @@ fn the_commands_are_those_of_qemu_and_some_more() {
                 "x-task-cancel",
                 "x-executor-stats",
                 "x-watchdog",
+                "query-jobs",
             ]
         );
     });

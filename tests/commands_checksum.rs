@@ -121,7 +121,8 @@ fn what_cannot_be_done_is_refused_in_the_words_of_qemu() {
     let mut client = server.client();
     let name = file.path();
     let cases = [
-        (json!({}), "Parameter 'filename' is missing".into()),
+        (json!({}), "Need exactly one of 'filename' and 'fdname'".into()),
+        (json!({"fdname": "none"}), "File descriptor named 'none' not found".into()),
         (json!({"filename": 1}), "Invalid parameter type for 'filename', expected: string".into()),
         (json!({"filename": name, "x": 1}), "Parameter 'x' is unexpected".into()),
         (

@@ -47,7 +47,7 @@ fn help_lists_every_command_with_its_parameters() {
         let by_hand = !["qmp_capabilities", "human-monitor-command"].contains(&name);
         assert_eq!(begins(name), by_hand, "{name}: {help}");
     }
-    let checksum = "x-file-checksum filename [algorithm] [offset] [length] [iothread] \
+    let checksum = "x-file-checksum [filename] [algorithm] [offset] [length] [iothread] [fdname] \
         -- compute the checksum of a file";
     assert!(listed.contains(&checksum), "{help}");
     assert_eq!(print(&mut client, "help x-file-checksum"), format!("{checksum}\r\n"));

@@ -48,7 +48,7 @@ fn clients_are_told_the_types_of_every_command_and_event() {
     };
     let commands = commands.as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap());
     assert_eq!(named("command"), commands.collect());
-    let events = ["RESUME", "SHUTDOWN", "STOP", "X_FILE_CHECKSUM_PROGRESS"];
+    let events = ["JOB_STATUS_CHANGE", "RESUME", "SHUTDOWN", "STOP", "X_FILE_CHECKSUM_PROGRESS"];
     assert_eq!(named("event"), events.into());
     let find =
         |name: &Value| schema.iter().find(|info| info["name"] == *name).expect("it is there");
@@ -56,7 +56,7 @@ fn clients_are_told_the_types_of_every_command_and_event() {
     let arguments = find(&checksum["arg-type"]);
     let names: Vec<_> =
         arguments["members"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
-    assert_eq!(names, ["filename", "algorithm", "offset", "length", "iothread"]);
+    assert_eq!(names, ["filename", "algorithm", "offset", "length", "iothread", "fdname"]);
     let version = find(&find(&json!("query-version"))["ret-type"]);
     assert_eq!(version["members"][1], json!({"name": "package", "type": "str"}));
 }

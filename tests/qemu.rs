@@ -56,7 +56,7 @@ fn qemu_lists_our_commands() {
 
 #[test]
 fn a_plugin_that_cannot_do_as_it_is_told_is_refused_with_one_sentence() {
-    let known = "there are accounts=on|off, commands=NAME[:NAME...], naive=on|off, nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
+    let known = "there are accounts=on|off, commands=NAME[:NAME...], naive=on|off, nested=on|off, qmp=unix:PATH, qmp-connect=unix:PATH, selftest=on|off, trace=on|off|PATH";
     let commands = EXTENSIONS.join(", ");
     let cases = [
         (",colour=red", format!("there is no argument `colour`; {known}")),

@@ -4,12 +4,15 @@
 
 #[path = "common/qmp_server.rs"]
 mod common;
+#[path = "common/passed_fds.rs"]
+mod passed_fds;
 #[path = "common/qemu.rs"]
 mod qemu;
 
 use std::fs;
 
 use common::wait_until;
+use passed_fds::pass;
 use qemu::{Folder, Monitor, Qemu, error, with_each_qemu};
 use serde_json::{Value, json};
 
@@ -48,8 +51,6 @@ fn commands_of_qemu_that_look_into_their_monitor_are_refused() {
     const STATE: &str = "is about a monitor of QEMU's own, which this is not";
     let fd_channel = json!({ "transport": "socket", "type": "fd", "str": "name" });
     let cases = [
-        ("getfd", json!({ "fdname": "name" }), FD),
-        ("closefd", json!({ "fdname": "name" }), FD),
         ("add-fd", json!({}), FD),
         ("add_client", json!({ "protocol": "vnc", "fdname": "name" }), FD),
         ("migrate", json!({ "uri": "fd:name" }), FD),
@@ -63,6 +64,30 @@ fn commands_of_qemu_that_look_into_their_monitor_are_refused() {
         for (name, arguments, why) in &cases {
             let refused = error(&format!("The command {name} {why}"));
             assert_eq!(ours.ask(name, arguments), refused);
+        }
+        ours.ok("quit", &json!({}));
+        qemu.expect_success();
+    });
+}
+
+#[test]
+fn a_file_that_a_client_of_our_server_passes_is_for_our_commands() {
+    with_each_qemu(|program| {
+        let folder = Folder::new();
+        fs::write(folder.file("data"), "123456789").expect("there is room for a file");
+        let qemu = Qemu::start(program, "", &[]);
+        let (mut ours, mut theirs) = (qemu.ours(), qemu.first());
+        let get = json!({ "execute": "getfd", "arguments": { "fdname": "data" } });
+        let checksum = json!({ "fdname": "data", "algorithm": "crc32c" });
+        for (monitor, found) in [(&mut ours, true), (&mut theirs, false)] {
+            let file = fs::File::open(folder.file("data")).expect("it is there");
+            pass(monitor.stream(), &get.to_string(), vec![file.into()]);
+            assert_eq!(monitor.receive(), json!({ "return": {} }));
+            if found {
+                assert_eq!(monitor.ok("x-file-checksum", &checksum)["digest"], "e3069283");
+            }
+            let gone = error("File descriptor named 'data' not found");
+            assert_eq!(monitor.ask("x-file-checksum", &checksum), gone);
         }
         ours.ok("quit", &json!({}));
         qemu.expect_success();

@@ -4,10 +4,12 @@
 
 #[path = "common/qmp_server.rs"]
 mod common;
+#[path = "common/passed_fds.rs"]
+mod passed_fds;
 
 use std::fs::File;
-use std::io::{IoSlice, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -16,7 +18,7 @@ use common::{Client, TestServer, connect, open_fds, wait_until};
 use executor::qmp::{self, Blocking, Coroutine, Error, take_fd};
 use executor::{MainCx, NoCoroutine};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use passed_fds::pass;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -78,22 +80,12 @@ fn file(text: &str) -> OwnedFd {
     file.as_fd().try_clone_to_owned().expect("there are fds")
 }
 
-/// Sends bytes with fds, of which the sender keeps none.
-fn pass(client: &Client<UnixStream>, bytes: &str, fds: Vec<OwnedFd>) {
-    let numbers: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&numbers)];
-    let socket = client.stream().as_raw_fd();
-    let sent =
-        sendmsg::<()>(socket, &[IoSlice::new(bytes.as_bytes())], &rights, MsgFlags::empty(), None);
-    assert_eq!(sent, Ok(bytes.len()));
-}
-
 fn request(command: &str, name: &str) -> String {
     json!({"execute": command, "arguments": {"fdname": name}}).to_string()
 }
 
 fn get_fd(client: &mut Client<UnixStream>, name: &str, fds: Vec<OwnedFd>) -> Value {
-    pass(client, &request("getfd", name), fds);
+    pass(client.stream(), &request("getfd", name), fds);
     client.receive()
 }
 
@@ -120,7 +112,7 @@ fn by_hand_it_is_the_fd_of_the_same_client() {
         json!({"execute": "human-monitor-command", "arguments": {"command-line": line}}).to_string()
     };
 
-    pass(&client, &by_hand("getfd disk"), vec![file("by-hand")]);
+    pass(client.stream(), &by_hand("getfd disk"), vec![file("by-hand")]);
     assert_eq!(client.receive(), json!({"return": ""}));
     assert_eq!(client.ask(&by_hand("x-read-fd disk")), json!({"return": "by-hand\r\n"}));
     assert_eq!(client.ask(&by_hand("x-has-fd disk")), json!({"return": "off\r\n"}));
@@ -141,7 +133,7 @@ fn script(path: &Path) -> Vec<String> {
     said.push(client.ask(&request("closefd", "a")).to_string());
     said.push(client.ask(&request("closefd", "a")).to_string());
     // What comes with another command waits for the next one.
-    pass(&client, &request("closefd", "b"), vec![file("early")]);
+    pass(client.stream(), &request("closefd", "b"), vec![file("early")]);
     said.push(client.receive().to_string());
     said.push(client.ask(&request("getfd", "")).to_string());
     said.push(client.ask(&request("closefd", "")).to_string());
@@ -225,7 +217,7 @@ fn a_client_that_goes_leaves_no_fd_behind() {
         get_fd(&mut client, name, vec![file(name)]);
     }
     // Without a name, and in the middle of a request.
-    pass(&client, "{'execute': ", vec![file("d"), file("e")]);
+    pass(client.stream(), "{'execute': ", vec![file("d"), file("e")]);
     drop(client);
 
     wait_until("everything is closed", || server.clients() == 1 && open_fds() == before);
@@ -250,7 +242,7 @@ fn a_client_can_have_64_of_them_and_pass_16_at_a_time() {
     assert_eq!(get_fd(&mut client, "fd0", vec![file("new")])["return"], json!({}));
     assert_eq!(client.ask(&request("x-read-fd", "fd0")), json!({"return": "new"}));
     let many: Vec<_> = (0..100).map(|_| file("y")).collect();
-    pass(&client, &request("getfd", "many"), many);
+    pass(client.stream(), &request("getfd", "many"), many);
     assert_eq!(client.receive(), json!({"return": {}}));
     assert_eq!(client.ask(&request("x-read-fd", "many")), json!({"return": "y"}));
 

@@ -1,7 +1,7 @@
 //! The clients of the Python package `qemu.qmp` are served well: `qmp-shell`, `qmp-shell-wrap`.
 //!
-//! They are looked for at `$QMP_SHELL` and beside it, then on the path. Without them nothing is tested, which is
-//! said, and is a failure if `REQUIRE_QMP_SHELL` is 1.
+//! See `common/python_clients.rs` for where they are. `tests/clients` drives these and others against whole programs,
+//! QEMU among them.
 
 #[path = "common/qmp_test_commands.rs"]
 mod commands;
@@ -9,55 +9,18 @@ mod commands;
 mod common;
 #[path = "common/pty.rs"]
 mod pty;
+#[path = "common/python_clients.rs"]
+mod python_clients;
 
 use std::env;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use commands::{add_panics, add_quick_commands};
 use common::{TestServer, command_tasks, open_fds, wait_until};
 use executor::qmp::Address;
 use pty::Pty;
-
-fn qmp_shell() -> Option<PathBuf> {
-    client("qmp-shell")
-}
-
-fn client(name: &str) -> Option<PathBuf> {
-    let given = env::var_os("QMP_SHELL").map(|shell| PathBuf::from(shell).with_file_name(name));
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&folders).map(|folder| folder.join(name));
-    let found = given.into_iter().chain(on_path).find(|path| path.is_file());
-    if found.is_none() {
-        let required = env::var("REQUIRE_QMP_SHELL").is_ok_and(|required| required == "1");
-        assert!(!required, "{name} is required and is neither beside $QMP_SHELL nor on the path");
-        println!("skipped: {name} is neither beside $QMP_SHELL nor on the path");
-    }
-    found
-}
-
-/// Types `lines` into a shell that is connected to `address`; returns what it prints.
-fn type_into(shell: PathBuf, options: &[&str], address: &str, lines: &str) -> String {
-    let mut shell = Command::new(shell)
-        .args(options)
-        .arg(address)
-        // Its history file is kept there.
-        .env("HOME", env::temp_dir())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("qmp-shell starts");
-    let mut input = shell.stdin.take().expect("it is a pipe");
-    input.write_all(lines.as_bytes()).expect("qmp-shell reads");
-    drop(input);
-    let output = shell.wait_with_output().expect("it is our child");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "qmp-shell fails: {errors}");
-    assert_eq!(errors, "", "qmp-shell complains");
-    String::from_utf8(output.stdout).expect("qmp-shell prints UTF-8")
-}
+use python_clients::{find, type_into};
 
 fn start() -> TestServer {
     TestServer::start(|registry, events| {
@@ -100,13 +63,13 @@ fn check(printed: &str) {
 
 #[test]
 fn qmp_shell_talks_to_the_server_over_a_unix_socket() {
-    let Some(shell) = qmp_shell() else { return };
+    let Some(shell) = find("qmp-shell") else { return };
     let server = start();
     let _first = server.client();
     let before = open_fds();
     let path = server.path.to_str().expect("the path is ASCII");
 
-    check(&type_into(shell, &[], path, LINES));
+    check(&type_into(&shell, &[], path, LINES));
 
     wait_until("the client is gone", || server.clients() == 1);
     wait_until("its commands are gone", || command_tasks() == 0);
@@ -115,13 +78,13 @@ fn qmp_shell_talks_to_the_server_over_a_unix_socket() {
 
 #[test]
 fn qmp_shell_talks_to_the_server_over_tcp() {
-    let Some(shell) = qmp_shell() else { return };
+    let Some(shell) = find("qmp-shell") else { return };
     let server = start();
     server.listen(Address::Tcp("127.0.0.1:0".into())).expect("the kernel has a port");
     let addresses = server.with(|server| server.local_addresses());
     let Some(Address::Tcp(place)) = addresses.last() else { panic!("{addresses:?}") };
 
-    let printed = type_into(shell, &["-v"], place, LINES);
+    let printed = type_into(&shell, &["-v"], place, LINES);
 
     check(&printed);
     assert!(printed.contains("\"execute\": \"x-ping\""), "requests are shown: {printed}");
@@ -129,12 +92,12 @@ fn qmp_shell_talks_to_the_server_over_tcp() {
 
 #[test]
 fn qmp_shell_is_a_human_monitor() {
-    let Some(shell) = qmp_shell() else { return };
+    let Some(shell) = find("qmp-shell") else { return };
     let server = start();
     let path = server.path.to_str().expect("the path is ASCII");
     let lines = "x-echo hello\nx-ping\nx-echo\nno-such-command\ninfo commands\ncpu 7\n";
 
-    let printed = type_into(shell, &["-H"], path, lines);
+    let printed = type_into(&shell, &["-H"], path, lines);
 
     let expected = [
         "Welcome to the HMP shell!",
@@ -151,7 +114,7 @@ fn qmp_shell_is_a_human_monitor() {
 
 #[test]
 fn qmp_shell_completes_commands_and_subjects() {
-    let Some(shell) = qmp_shell() else { return };
+    let Some(shell) = find("qmp-shell") else { return };
     let server = start();
     let mut command = Command::new(shell);
     command.arg("-H").arg(&server.path).env("HOME", env::temp_dir()).env("TERM", "dumb");
@@ -184,7 +147,7 @@ fn server_program() -> PathBuf {
 
 #[test]
 fn qmp_shell_wrap_starts_the_server_and_ends_with_it() {
-    let Some(wrap) = client("qmp-shell-wrap") else { return };
+    let Some(wrap) = find("qmp-shell-wrap") else { return };
     // Others count fds: it is this test's turn.
     let _turn = start();
     let folder = env::temp_dir().join(format!("wrap-{}", std::process::id()));

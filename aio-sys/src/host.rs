@@ -39,12 +39,14 @@ pub use block::{
 };
 pub use monitor::{
     ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,
-    ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString, Monitor,
-    QCO_ALLOW_OOB, QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc,
-    QmpCommandList, QmpCommandOptions, error_propagate, error_set_internal, g_string_free,
-    qdict_unref, qmp_command_is_enabled, qmp_command_name, qmp_commands, qmp_dispatch,
-    qmp_find_command, qmp_for_each_command, qmp_register_command, qobject, qobject_from_json,
-    qobject_to_json,
+    ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString,
+    JOB_STATUS_ABORTING, JOB_STATUS_CONCLUDED, JOB_STATUS_CREATED, JOB_STATUS_NULL,
+    JOB_STATUS_PENDING, JOB_STATUS_RUNNING, JOB_STATUS_WAITING, JobStatus, Monitor, QCO_ALLOW_OOB,
+    QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc, QmpCommandList,
+    QmpCommandOptions, SendJobStatus, error_propagate, error_set_internal, find_job_status_event,
+    g_string_free, qdict_unref, qmp_command_is_enabled, qmp_command_name, qmp_commands,
+    qmp_dispatch, qmp_find_command, qmp_for_each_command, qmp_register_command, qobject,
+    qobject_from_json, qobject_to_json,
 };
 pub use system::{
     Notifier, QemuCoSleep, QemuOpts, QemuOptsList, RunState, SHUTDOWN_ACTION_PAUSE, ShutdownAction,

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The main loop only waits, so it serves everybody else meanwhile. Without an iothread the pool hashes,
-//! too. Every 100 ms the clients get an `X_FILE_CHECKSUM_PROGRESS`.
+//! too. How far it has come is told by its job (`x-query-tasks`, `query-jobs`), and every 100 ms the clients get an
+//! `X_FILE_CHECKSUM_PROGRESS`.
 //!
 //! Nothing here handles cancellation, and all of it can be cancelled: when the client goes, or somebody
 //! says `x-task-cancel`, the command's future is dropped, with it the `Remote`, with that the future in the
@@ -22,20 +23,21 @@
 //!
 //! Threads: as drawn.
 
+use std::fmt;
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
 use executor::blocking::{File, blocking};
-use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed};
+use executor::qmp::{Command, Coroutine, Error, EventSink, Jobs, Registry, boxed, take_fd};
 use executor::{IoThread, JoinError, MainCx, reschedule_to};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::executors::{self, Home};
 use super::files::Files;
-use super::own_task_id;
 
 pub(crate) mod digest;
 mod pipeline;
@@ -48,12 +50,12 @@ use progress::{Progress, ProgressInfo};
 /// The event that tells how far a checksum has come.
 const PROGRESS: &str = "X_FILE_CHECKSUM_PROGRESS";
 
-pub(super) fn register(registry: &mut Registry, events: &EventSink, files: Files) {
+pub(super) fn register(registry: &mut Registry, events: &EventSink, files: Files, jobs: &Jobs) {
     registry.event::<ProgressInfo>(PROGRESS);
-    let events = events.clone();
+    let (events, jobs) = (events.clone(), jobs.clone());
     registry.command::<FileChecksum, _>(boxed(move |cx, args| {
-        let (events, files) = (events.clone(), files.clone());
-        Box::pin(file_checksum(cx, args, events, files))
+        let (events, files, jobs) = (events.clone(), files.clone(), jobs.clone());
+        Box::pin(file_checksum(cx, args, events, files, jobs))
     }));
 }
 
@@ -69,7 +71,8 @@ impl Command for FileChecksum {
 
 #[derive(Deserialize)]
 struct ChecksumArgs {
-    filename: String,
+    /// Either this, ...
+    filename: Option<String>,
     /// SHA-256 unless said otherwise.
     algorithm: Option<Algorithm>,
     /// Where to begin; 0 unless said otherwise.
@@ -78,6 +81,8 @@ struct ChecksumArgs {
     length: Option<u64>,
     /// Where to hash; in the pool unless said otherwise.
     iothread: Option<String>,
+    /// ... or this, what the client has called an open file with `getfd`.
+    fdname: Option<String>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -96,12 +101,15 @@ async fn file_checksum(
     args: ChecksumArgs,
     events: EventSink,
     files: Files,
+    jobs: Jobs,
 ) -> Result<Checksum, Error> {
     let iothread = args.iothread.as_deref().map(|id| find_iothread(cx, id)).transpose()?;
-    let (file, size) = open(files, &args.filename).await?;
+    let source = args.source()?;
+    let (file, size) = source.open(files).await?;
     let range = args.range(size)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
-    let progress = Progress::new(events, PROGRESS, own_task_id(), bytes);
+    let job = jobs.begin(cx, FileChecksum::NAME, source.to_string(), bytes);
+    let progress = Progress::new(events, PROGRESS, &job);
     let pipeline = Pipeline::new(file, range, Hasher::new(algorithm), progress);
 
     let started = Instant::now();
@@ -112,7 +120,8 @@ async fn file_checksum(
             hashing.await.map_err(not_finished)?
         }
     };
-    let digest = digest.map_err(|error| refused("read", &args.filename, &error))?;
+    let digest = digest.map_err(|error| source.refused("read", &error))?;
+    job.conclude();
     let throughput = bytes_per_second(bytes, started);
     Ok(Checksum { digest, algorithm, bytes, throughput })
 }
@@ -125,26 +134,70 @@ pub(crate) fn find_iothread(cx: &MainCx, id: &str) -> Result<IoThread, Error> {
     Ok(thread)
 }
 
-/// Opens a regular file and finds out how long it is.
-async fn open(files: Files, filename: &str) -> Result<(File, u64), Error> {
-    let path = filename.to_owned();
-    let opened = blocking(move || {
-        let file = files.open(Path::new(&path))?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(Errno::EISDIR.into());
+/// What is to be read.
+enum Source {
+    File(String),
+    /// What the client calls it.
+    Fd(String),
+}
+
+impl Source {
+    /// Opens it, if it is not open yet, and finds out how long it is. Regular files only.
+    async fn open(&self, files: Files) -> Result<(File, u64), Error> {
+        let open: Box<dyn FnOnce() -> io::Result<fs::File> + Send> = match self {
+            Self::File(name) => {
+                let name = name.clone();
+                Box::new(move || files.open(Path::new(&name)))
+            }
+            Self::Fd(name) => {
+                let fd = take_fd(name)?;
+                Box::new(move || Ok(fd.into()))
+            }
+        };
+        let opened = blocking(move || regular(open()?));
+        let opened = opened.await.map_err(io::Error::from).and_then(|result| result);
+        opened.map_err(|error| self.refused("open", &error))
+    }
+
+    /// In QEMU's words, which have C's words for the reason.
+    fn refused(&self, what: &str, error: &io::Error) -> Error {
+        let reason = error.to_string();
+        let reason = reason.split(" (os error ").next().unwrap_or_default();
+        Error::generic(format!("Could not {what} {self}: {reason}"))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "'{name}'"),
+            Self::Fd(name) => write!(f, "file descriptor '{name}'"),
         }
-        if !metadata.is_file() {
-            let why = "A regular file was expected, but something else was given";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        Ok((File::from(file), metadata.len()))
-    });
-    let opened = opened.await.map_err(io::Error::from).and_then(|result| result);
-    opened.map_err(|error| refused("open", filename, &error))
+    }
+}
+
+/// Returns how long the file is, too, unless it is something else.
+fn regular(file: fs::File) -> io::Result<(File, u64)> {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(Errno::EISDIR.into());
+    }
+    if !metadata.is_file() {
+        let why = "A regular file was expected, but something else was given";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok((File::from(file), metadata.len()))
 }
 
 impl ChecksumArgs {
+    fn source(&self) -> Result<Source, Error> {
+        match (&self.filename, &self.fdname) {
+            (Some(name), None) => Ok(Source::File(name.clone())),
+            (None, Some(name)) => Ok(Source::Fd(name.clone())),
+            _ => Err(Error::generic("Need exactly one of 'filename' and 'fdname'")),
+        }
+    }
+
     /// Returns which part of a file of `size` bytes is meant.
     fn range(&self, size: u64) -> Result<Range<u64>, Error> {
         let offset = self.offset.unwrap_or(0);
@@ -160,15 +213,6 @@ impl ChecksumArgs {
         }
         Ok(offset..offset + length)
     }
-}
-
-/// In QEMU's words, which have C's words for the reason.
-fn refused(what: &str, filename: &str, error: &io::Error) -> Error {
-    let reason = match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    };
-    Error::generic(format!("Could not {what} '{filename}': {reason}"))
 }
 
 /// The iothread's half of the command was cancelled by itself, or has a bug.

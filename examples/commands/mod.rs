@@ -17,10 +17,10 @@
 //! Lock, and [`executors`] and [`observers`] are for out-of-band commands, which never have that lock.
 //!
 //! Nothing here knows sockets or sessions. A standalone server serves everything; inside QEMU, which has
-//! the commands without `x-` itself, [`register_extensions`] alone is called, on the same files.
+//! the commands without `x-` itself, [`register_with_jobs`] alone is called, on the same files.
 
-use executor::qmp::{EventSink, Registry};
-use executor::{Probe, TaskLabel};
+use executor::Probe;
+use executor::qmp::{EventSink, Jobs, Registry};
 
 use files::Files;
 
@@ -43,21 +43,29 @@ pub(crate) fn register_machine(registry: &mut Registry, name: Option<String>, ev
     iothreads::register(registry);
 }
 
-/// Registers what QEMU does not have. `main` is a look at the main loop's executor; `files` are those that clients
-/// may have read.
+/// Registers what QEMU does not have, and what tells of it (`query-jobs`): for programs that are not QEMU. `main` is a
+/// look at the main loop's executor; `files` are those that clients may have read.
 pub(crate) fn register_extensions(
     registry: &mut Registry,
     main: Probe,
     events: &EventSink,
     files: Files,
 ) {
-    executors::add("main", executors::Home::Main(main));
-    sleep::register(registry);
-    checksum::register(registry, events, files);
-    tasks::register(registry);
+    let jobs = Jobs::new(events.clone());
+    register_with_jobs(registry, main, events, files, &jobs);
+    registry.add_query_jobs(&jobs);
 }
 
-/// The id by which `x-task-cancel` finds the command that is asking. For the future of a command.
-pub(crate) fn own_task_id() -> u64 {
-    TaskLabel::current().expect("a command runs as a task").id
+/// Registers what QEMU does not have. The commands that take long are listed in `jobs` while they run.
+pub(crate) fn register_with_jobs(
+    registry: &mut Registry,
+    main: Probe,
+    events: &EventSink,
+    files: Files,
+    jobs: &Jobs,
+) {
+    executors::add("main", executors::Home::Main(main));
+    sleep::register(registry);
+    checksum::register(registry, events, files, jobs);
+    tasks::register(registry, jobs);
 }

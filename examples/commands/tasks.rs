@@ -7,11 +7,13 @@
 //! Threads: any.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use executor::observe::{TaskAccount, TaskState, Times};
-use executor::qmp::{Command, Error, Oob, Registry};
+use executor::qmp::{Command, Error, JobInfo, Jobs, Oob, Registry};
 use executor::{OobContext, TaskInfo};
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +22,14 @@ use super::{executors, observers};
 /// The task that starts everybody's commands. Without it, nobody could say `quit` any more.
 const DISPATCHER: &str = "qmp:dispatcher";
 
-pub(super) fn register(registry: &mut Registry) {
-    registry.command::<QueryTasks, _>(query_tasks);
+/// For people who ask without a server ([`table`]): those of the one that was registered last.
+static JOBS: Mutex<Option<Jobs>> = Mutex::new(None);
+
+pub(super) fn register(registry: &mut Registry, jobs: &Jobs) {
+    let before = known_jobs().replace(jobs.clone());
+    drop(before);
+    let jobs = jobs.clone();
+    registry.command::<QueryTasks, _>(move |_: &OobContext, ()| Ok(with_progress(tasks(), &jobs)));
     registry.command::<TaskCancel, _>(task_cancel);
     registry.command::<ExecutorStats, _>(executor_stats);
     registry.command::<SetWatchdog, _>(set_watchdog);
@@ -51,9 +59,24 @@ struct Task {
     executor: String,
     /// What it waits for, as far as it says so; the innermost first.
     waits_for: Vec<String>,
+    /// Absent if it is not about a job, as commands that take long are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
     /// Absent if no accounts are kept, or the task was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<Account>,
+}
+
+/// How far a long command has come.
+#[derive(Deserialize, Serialize)]
+struct Progress {
+    /// The id of the job, as in `JOB_STATUS_CHANGE`.
+    job: String,
+    /// What it is about.
+    label: String,
+    /// How much is done, in a unit of the command's own.
+    current: u64,
+    total: u64,
 }
 
 /// Times are in microseconds.
@@ -87,8 +110,20 @@ enum State {
     Polled,
 }
 
-fn query_tasks(_: &OobContext, (): ()) -> Result<Vec<Task>, Error> {
-    Ok(tasks())
+fn with_progress(mut tasks: Vec<Task>, jobs: &Jobs) -> Vec<Task> {
+    let mut jobs: BTreeMap<u64, JobInfo> =
+        jobs.list().into_iter().map(|job| (job.task, job)).collect();
+    for task in &mut tasks {
+        task.progress = jobs.remove(&task.id).map(Progress::of);
+    }
+    tasks
+}
+
+impl Progress {
+    fn of(job: JobInfo) -> Self {
+        let JobInfo { id, label, current, total, .. } = job;
+        Self { job: id, label: label.into_owned(), current, total }
+    }
 }
 
 fn tasks() -> Vec<Task> {
@@ -99,9 +134,14 @@ fn tasks() -> Vec<Task> {
     tasks
 }
 
+fn known_jobs() -> MutexGuard<'static, Option<Jobs>> {
+    JOBS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Returns the same for people: a line per task.
 pub(crate) fn table() -> String {
-    let tasks = tasks();
+    let jobs = known_jobs().clone();
+    let tasks = jobs.map_or_else(tasks, |jobs| with_progress(tasks(), &jobs));
     let mut table = format!("{} tasks\n", tasks.len());
     for task in tasks {
         // Writing to a string cannot fail.
@@ -120,6 +160,7 @@ impl Task {
             polls: task.polls,
             executor: executor.to_owned(),
             waits_for: task.waits_for.into_iter().map(Cow::into_owned).collect(),
+            progress: None,
             account: account.map(Account::of),
         }
     }
@@ -134,6 +175,9 @@ impl fmt::Display for Task {
         }
         let name = self.name.as_deref().unwrap_or("-");
         write!(f, " {polls:>6} polls, {name}, {spawned_at}")?;
+        if let Some(Progress { label, current, total, .. }) = &self.progress {
+            write!(f, ", {current} of {total} done of {label}")?;
+        }
         match self.waits_for.as_slice() {
             [] => Ok(()),
             waits => write!(f, ", waits for {}", waits.join(" in ")),

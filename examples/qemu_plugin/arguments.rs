@@ -17,6 +17,8 @@ pub(crate) struct Arguments {
     pub(crate) commands: Option<Vec<String>>,
     /// Where to serve QMP besides QEMU's own monitors.
     pub(crate) qmp: Vec<Address>,
+    /// Which clients listen and wait for a server.
+    pub(crate) qmp_connect: Vec<Address>,
     /// Whether nested event loops run the tasks, too.
     nested: bool,
     /// Whether to register the commands of `selftest.rs`, too.
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
 }
 
 /// The arguments there are, for people.
-const KNOWN: &str = "accounts=on|off, commands=NAME[:NAME...], naive=on|off, nested=on|off, qmp=unix:PATH, selftest=on|off, trace=on|off|PATH";
+const KNOWN: &str = "accounts=on|off, commands=NAME[:NAME...], naive=on|off, nested=on|off, qmp=unix:PATH, qmp-connect=unix:PATH, selftest=on|off, trace=on|off|PATH";
 
 impl Arguments {
     /// Parses `key=value` strings. The error is a sentence.
@@ -44,12 +46,18 @@ impl Arguments {
                 "naive" => arguments.naive = switch(key, value)?,
                 "nested" => arguments.nested = switch(key, value)?,
                 "qmp" => arguments.qmp.push(address(value)?),
+                "qmp-connect" => arguments.qmp_connect.push(address(value)?),
                 "trace" => arguments.trace = target(value),
                 "selftest" => arguments.selftest = switch(key, value)?,
                 _ => return Err(format!("there is no argument `{key}`; there are {KNOWN}")),
             }
         }
         Ok(arguments)
+    }
+
+    /// Whether there is to be a server of our own.
+    pub(crate) fn has_server(&self) -> bool {
+        !self.qmp.is_empty() || !self.qmp_connect.is_empty()
     }
 
     /// How the executor is to be attached.

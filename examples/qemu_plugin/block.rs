@@ -20,7 +20,7 @@
 use std::ops::Range;
 
 use executor::host::block::{BlockBackend, BlockError, BlockName, Buffer, Read};
-use executor::qmp::{Error, EventSink, Registry};
+use executor::qmp::{Error, EventSink, Jobs, Registry};
 use executor::{JoinError, MainCx};
 
 use super::commands::checksum::not_finished;
@@ -30,9 +30,16 @@ mod compare;
 pub(super) mod naive;
 mod reader;
 
-pub(super) fn register(registry: &mut Registry, events: &EventSink) {
-    checksum::register(registry, events);
-    compare::register(registry, events);
+pub(super) fn register(registry: &mut Registry, events: &EventSink, jobs: &Jobs) {
+    checksum::register(registry, events, jobs);
+    compare::register(registry, events, jobs);
+}
+
+/// Who is told how far a command has come.
+#[derive(Clone)]
+struct Told {
+    events: EventSink,
+    jobs: Jobs,
 }
 
 /// What a client calls a disk.

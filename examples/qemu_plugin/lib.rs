@@ -20,7 +20,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use executor::MainCx;
 use executor::host::{self, Loading, Refusal, plugin};
-use executor::qmp::{EventSink, Registry};
+use executor::qmp::{EventSink, Jobs, Registry};
 
 mod arguments;
 mod block;
@@ -65,11 +65,11 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), Refu
         trace.panics();
         trace.guest(loading.cx());
     }
-    // QEMU's monitors have no room for events of ours; nobody hears these.
-    let nobody = EventSink::new();
-    let registry = extensions(loading.cx(), &nobody, arguments, trace.as_ref());
-    if !arguments.qmp.is_empty() {
-        let served = server::start(loading, arguments, trace.as_ref());
+    // QEMU's monitors have no room for events of ours; nobody hears these. Of jobs they do hear.
+    let (nobody, jobs) = (EventSink::new(), loading.jobs());
+    let registry = extensions(loading.cx(), &nobody, &jobs, arguments, trace.as_ref());
+    if arguments.has_server() {
+        let served = server::start(loading, &jobs, arguments, trace.as_ref());
         served.map_err(|error| Refusal::because(error.to_string()))?;
     }
     loading.register(registry, arguments.commands.as_deref())
@@ -79,6 +79,7 @@ fn register(loading: &mut Loading<'_>, arguments: &Arguments) -> Result<(), Refu
 fn extensions(
     cx: &MainCx,
     events: &EventSink,
+    jobs: &Jobs,
     arguments: &Arguments,
     trace: Option<&Trace>,
 ) -> Registry {
@@ -88,8 +89,8 @@ fn extensions(
     }
     // QEMU's clients command a program that opens any file for them.
     let files = commands::files::Files::default();
-    commands::register_extensions(&mut registry, cx.probe(), events, files);
-    block::register(&mut registry, events);
+    commands::register_with_jobs(&mut registry, cx.probe(), events, files, jobs);
+    block::register(&mut registry, events, jobs);
     if arguments.naive {
         block::naive::register(&mut registry);
     }

@@ -149,6 +149,8 @@
 //! then belongs in a destructor; values whose destructor needs the lock go in a
 //! [`DropOnMain`](crate::DropOnMain).
 //!
+//! What takes so long that people ask says how far it has come, with a job: see [`Jobs`](crate::qmp::Jobs).
+//!
 //! # 5. The bug that no type finds
 //!
 //! *The state may have changed across an `.await`.* The loop ran, other commands ran, the guest ran. This

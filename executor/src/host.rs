@@ -18,8 +18,8 @@
 //! told of QEMU's end; `examples/qemu_plugin/server.rs` forwards QEMU's events, and `examples/qemu_plugin/trace.rs`
 //! watches whether the guest runs.
 //!
-//! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `block` → `shutdown` →
-//! here; `run_state`, `self_test` → here.
+//! Data flows one way: `coroutine`, `events`, `object` → `command` → `builtin` → here; `events` → `jobs` → here;
+//! `block` → `shutdown` → here; `run_state`, `self_test` → here.
 
 use std::fmt;
 
@@ -36,6 +36,8 @@ pub(crate) mod command;
 pub mod coroutine;
 #[cfg(feature = "qmp")]
 mod events;
+#[cfg(feature = "qmp")]
+mod jobs;
 #[cfg(feature = "qmp")]
 mod object;
 #[cfg(feature = "plugin")]

@@ -14,7 +14,7 @@
 //! and `error`, `writer` below all of them. `command`, `observe` and `registry` do not know sessions, and sessions
 //! do not know them. `shape` finds out what types look like, and `schema` writes it down;
 //! `human`, beside `registry`, is for people, `fds` for those that pass file descriptors, and
-//! `limits` for those that take long. `server` is above everything, and alone in reading a clock, opening sockets and
+//! `limits` and `jobs` for those that take long. `server` is above everything, and alone in reading a clock, opening sockets and
 //! spawning tasks.
 //!
 //! Threads: a session and the out-of-band commands may be on another thread than the
@@ -78,6 +78,7 @@ mod error;
 mod events;
 mod fds;
 mod human;
+mod jobs;
 mod lexer;
 mod limits;
 mod observe;
@@ -100,6 +101,7 @@ pub use command::{
 pub use error::{Error, ErrorClass};
 pub use events::{Event, Throttle};
 pub use fds::take_fd;
+pub use jobs::{Job, JobInfo, JobStatus, JobStatusChange, Jobs, Progress};
 pub use observe::{CommandEvent, CommandStep};
 pub use registry::{OobTable, Registry};
 pub use request::{Arguments, Outcome, Request, Ticket};

@@ -17,9 +17,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 /// Longer than anything takes.
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
-/// A program at a terminal of 100 columns and 30 lines. Killed at the end, if it runs then.
+/// A program at a terminal. Killed at the end, if it runs then.
 pub(crate) struct Pty {
     terminal: File,
     child: Child,
@@ -28,8 +28,12 @@ pub(crate) struct Pty {
 }
 
 impl Pty {
+    /// The terminal's rows and columns.
+    pub(crate) const SIZE: (u16, u16) = (30, 100);
+
     pub(crate) fn start(command: &mut Command) -> Self {
-        let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let (ws_row, ws_col) = Self::SIZE;
+        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).expect("the kernel has terminals");
         let end = || Stdio::from(pty.slave.try_clone().expect("there are fds"));
         command.stdin(end()).stdout(end()).stderr(end()).process_group(0);
@@ -79,16 +83,23 @@ impl Pty {
 
     /// Reads some; returns whether there was something.
     fn read(&mut self, within: Duration) -> bool {
+        let bytes = self.read_bytes(within);
+        self.printed.push_str(&String::from_utf8_lossy(&bytes));
+        !bytes.is_empty()
+    }
+
+    /// Reads some of what is printed, without looking for anything in it. Nothing: not within that time.
+    pub(crate) fn read_bytes(&mut self, within: Duration) -> Vec<u8> {
         let timeout = PollTimeout::try_from(within).expect("half a minute is not too long");
         let mut fds = [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, timeout).expect("the terminal can be waited for") == 0 {
-            return false;
+            return Vec::new();
         }
-        let mut bytes = [0; 4096];
+        let mut bytes = vec![0; 4096];
         // An error: the program has closed its end.
         let count = self.terminal.read(&mut bytes).unwrap_or(0);
-        self.printed.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        count > 0
+        bytes.truncate(count);
+        bytes
     }
 }
 

@@ -54,21 +54,29 @@ fn plugin() -> &'static Path {
 }
 
 fn build_plugin() -> PathBuf {
+    build_example("qemu_plugin", &["--features", "host"]).join("libqemu_plugin.so")
+}
+
+/// Builds an example; returns the folder that it is in.
+pub(crate) fn build_example(name: &str, options: &[&str]) -> PathBuf {
     let test = env::current_exe().expect("a test has an executable");
     let target = test.ancestors().nth(3).expect("it is in `target/PROFILE/deps`");
     let benchmarks = env::args().any(|argument| argument == "--bench");
     // What is built under the profile `bench` is in the folder of releases.
     let (profile, folder) = if benchmarks { ("bench", "release") } else { ("dev", "debug") };
+    // Some of the tests are in packages of their own, below the one with the examples.
+    let mut packages = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let examples = packages.find(|package| package.join("examples").is_dir());
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--example", "qemu_plugin", "--features", "host"])
-        .args(["--profile", profile])
+        .args(["build", "--quiet", "--example", name, "--profile", profile])
+        .args(options)
         .arg("--target-dir")
         .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(examples.expect("there are examples"))
         .status()
         .expect("cargo starts");
-    assert!(built.success(), "the plugin cannot be built");
-    target.join(folder).join("examples/libqemu_plugin.so")
+    assert!(built.success(), "the example {name} cannot be built");
+    target.join(folder).join("examples")
 }
 
 /// A folder of a test's own, removed at its end.
@@ -102,7 +110,7 @@ pub(crate) struct Qemu {
 }
 
 /// What every QEMU is started with: no machine, no window, an iothread.
-fn command(program: &Path, plugin_arguments: &str, more: &[&str]) -> Command {
+pub(crate) fn command(program: &Path, plugin_arguments: &str, more: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(["-M", "none", "-accel", "tcg", "-display", "none", "-nodefaults"]);
     command.args(["-object", "iothread,id=io0"]).args(more);
@@ -170,6 +178,11 @@ impl Qemu {
         self.connect("ours", &json!({ "enable": [capability] }))
     }
 
+    /// Where the plugin's server listens.
+    pub(crate) fn ours_path(&self) -> PathBuf {
+        self.folder.file("ours")
+    }
+
     fn connect(&self, socket: &str, negotiation: &Value) -> Monitor {
         let stream = UnixStream::connect(self.folder.file(socket)).expect("the monitor listens");
         let mut monitor = Monitor { client: Client::new(stream) };
@@ -224,6 +237,11 @@ pub(crate) struct Monitor {
 impl Monitor {
     pub(crate) fn send(&mut self, name: &str, arguments: &Value) {
         self.send_json(&json!({ "execute": name, "arguments": arguments }));
+    }
+
+    /// What it is connected with.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        self.client.stream()
     }
 
     pub(crate) fn send_oob(&mut self, name: &str, arguments: &Value, id: u32) {

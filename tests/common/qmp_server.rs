@@ -49,6 +49,11 @@ pub(crate) fn on_main<R: Send + 'static>(
     futures::executor::block_on(main_loop().0.call(f)).expect("the function does not panic")
 }
 
+/// To the main loop, from elsewhere.
+pub(crate) fn main_handle() -> MainHandle {
+    main_loop().0.clone()
+}
+
 /// A look at the main loop's executor.
 pub(crate) fn main_probe() -> Probe {
     main_loop().1.clone()

@@ -10,6 +10,7 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::marker::{PhantomData, PhantomPinned};
 
+use super::versioned::find;
 use crate::types::Error;
 
 type Hidden = PhantomData<(*mut u8, PhantomPinned)>;
@@ -78,6 +79,26 @@ pub const QCO_NO_OPTIONS: QmpCommandOptions = 0;
 pub const QCO_ALLOW_OOB: QmpCommandOptions = 1 << 1;
 /// In a coroutine of the main context.
 pub const QCO_COROUTINE: QmpCommandOptions = 1 << 3;
+
+/// What a job is at: the numbers of `JobStatus`.
+pub type JobStatus = c_uint;
+/// `created`.
+pub const JOB_STATUS_CREATED: JobStatus = 1;
+/// `running`.
+pub const JOB_STATUS_RUNNING: JobStatus = 2;
+/// `waiting`.
+pub const JOB_STATUS_WAITING: JobStatus = 6;
+/// `pending`.
+pub const JOB_STATUS_PENDING: JobStatus = 7;
+/// `aborting`.
+pub const JOB_STATUS_ABORTING: JobStatus = 8;
+/// `concluded`.
+pub const JOB_STATUS_CONCLUDED: JobStatus = 9;
+/// `null`.
+pub const JOB_STATUS_NULL: JobStatus = 10;
+
+/// Sends the event `JOB_STATUS_CHANGE` to all monitors. Any thread that holds the BQL; `id` is lent.
+pub type SendJobStatus = unsafe extern "C" fn(id: *const c_char, status: JobStatus);
 
 /// The class of an error: the numbers of `ErrorClass`.
 pub type ErrorClass = c_uint;
@@ -151,6 +172,13 @@ unsafe extern "C" {
     );
     /// Hands an error on to the caller's caller.
     pub fn error_propagate(dst_errp: *mut *mut Error, local_err: *mut Error);
+}
+
+/// Returns `qapi_event_send_job_status_change`, if this QEMU exports it.
+#[must_use]
+pub fn find_job_status_event() -> Option<SendJobStatus> {
+    // SAFETY: that is its prototype.
+    unsafe { find(c"qapi_event_send_job_status_change") }
 }
 
 /// A value of JSON seen as what it begins with (`QOBJECT`).

@@ -21,26 +21,25 @@ use std::time::Instant;
 
 use executor::blocking::blocking;
 use executor::host::block::Buffer;
-use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed};
+use executor::qmp::{Command, Coroutine, Error, EventSink, Jobs, Registry, boxed};
 use executor::{IoThread, MainCx, reschedule_to};
 use serde::{Deserialize, Serialize};
 
 use super::reader::Blocks;
-use super::{Disk, Name, joined};
+use super::{Disk, Name, Told, joined};
 use crate::commands::checksum::digest::{Algorithm, Hasher};
 use crate::commands::checksum::progress::{Progress, ProgressInfo};
 use crate::commands::checksum::{bytes_per_second, find_iothread};
-use crate::commands::own_task_id;
 
 /// The event that tells how far it has come.
 const PROGRESS: &str = "X_BLOCKDEV_CHECKSUM_PROGRESS";
 
-pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+pub(super) fn register(registry: &mut Registry, events: &EventSink, jobs: &Jobs) {
     registry.event::<ProgressInfo>(PROGRESS);
-    let events = events.clone();
+    let told = Told { events: events.clone(), jobs: jobs.clone() };
     registry.command::<BlockdevChecksum, _>(boxed(move |cx, args| {
-        let events = events.clone();
-        Box::pin(blockdev_checksum(cx, args, events))
+        let told = told.clone();
+        Box::pin(blockdev_checksum(cx, args, told))
     }));
 }
 
@@ -83,15 +82,11 @@ pub(super) struct Checksum {
     pub(super) throughput: u64,
 }
 
-async fn blockdev_checksum(
-    cx: &MainCx,
-    args: ChecksumArgs,
-    events: EventSink,
-) -> Result<Checksum, Error> {
+async fn blockdev_checksum(cx: &MainCx, args: ChecksumArgs, told: Told) -> Result<Checksum, Error> {
     let workplace = args.iothread.as_deref().map(|id| find_iothread(cx, id)).transpose()?;
     let name = Name::of(args.device.clone(), args.node_name.clone())?;
     let disk = Disk::open(cx, name).await?;
-    let checksum = compute(cx, &disk, &args, workplace, events).await;
+    let checksum = compute(cx, &disk, &args, workplace, told).await;
     disk.close(cx).await?;
     checksum
 }
@@ -101,19 +96,22 @@ async fn compute(
     disk: &Disk,
     args: &ChecksumArgs,
     workplace: Option<IoThread>,
-    events: EventSink,
+    told: Told,
 ) -> Result<Checksum, Error> {
     let range = disk.range(args.offset, args.length)?;
     let (bytes, algorithm) = (range.end - range.start, args.algorithm.unwrap_or_default());
-    let progress = Progress::new(events, PROGRESS, own_task_id(), bytes);
+    let job = told.jobs.begin(cx, BlockdevChecksum::NAME, disk.name.as_str().to_owned(), bytes);
+    let progress = Progress::new(told.events, PROGRESS, &job);
 
     let started = Instant::now();
     let mut blocks = Blocks::new(disk, range, args.speed);
     let work = Work { hasher: Hasher::new(algorithm), workplace, progress };
     let digest = work.run(cx, &mut blocks).await;
     blocks.settle().await;
+    let digest = digest?;
+    job.conclude();
     let throughput = bytes_per_second(bytes, started);
-    Ok(Checksum { digest: digest?, algorithm, bytes, throughput })
+    Ok(Checksum { digest, algorithm, bytes, throughput })
 }
 
 /// A checksum that is being computed.

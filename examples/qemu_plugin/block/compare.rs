@@ -6,23 +6,22 @@
 //! Threads: the main loop's. Comparing a block takes some ten microseconds, less than a trip elsewhere.
 
 use executor::MainCx;
-use executor::qmp::{Command, Coroutine, Error, EventSink, Registry, boxed};
+use executor::qmp::{Command, Coroutine, Error, EventSink, Jobs, Registry, boxed};
 use serde::{Deserialize, Serialize};
 
 use super::reader::Blocks;
-use super::{Disk, Name};
+use super::{Disk, Name, Told};
 use crate::commands::checksum::progress::{Progress, ProgressInfo};
-use crate::commands::own_task_id;
 
 /// The event that tells how far it has come.
 const PROGRESS: &str = "X_BLOCKDEV_COMPARE_PROGRESS";
 
-pub(super) fn register(registry: &mut Registry, events: &EventSink) {
+pub(super) fn register(registry: &mut Registry, events: &EventSink, jobs: &Jobs) {
     registry.event::<ProgressInfo>(PROGRESS);
-    let events = events.clone();
+    let told = Told { events: events.clone(), jobs: jobs.clone() };
     registry.command::<BlockdevCompare, _>(boxed(move |cx, args| {
-        let events = events.clone();
-        Box::pin(blockdev_compare(cx, args, events))
+        let told = told.clone();
+        Box::pin(blockdev_compare(cx, args, told))
     }));
 }
 
@@ -61,14 +60,10 @@ struct Comparison {
     target_length: u64,
 }
 
-async fn blockdev_compare(
-    cx: &MainCx,
-    args: CompareArgs,
-    events: EventSink,
-) -> Result<Comparison, Error> {
+async fn blockdev_compare(cx: &MainCx, args: CompareArgs, told: Told) -> Result<Comparison, Error> {
     let name = Name::of(args.device, args.node_name)?;
     let disk = Disk::open(cx, name).await?;
-    let comparison = compare_with(cx, &disk, args.target, args.speed, events).await;
+    let comparison = compare_with(cx, &disk, args.target, args.speed, told).await;
     disk.close(cx).await?;
     comparison
 }
@@ -78,12 +73,13 @@ async fn compare_with(
     disk: &Disk,
     target: String,
     speed: Option<u64>,
-    events: EventSink,
+    told: Told,
 ) -> Result<Comparison, Error> {
     let target = Disk::open(cx, Name::Either(target)).await?;
     let (length, target_length) = (disk.length, target.length);
     let both = length.min(target_length);
-    let progress = Progress::new(events, PROGRESS, own_task_id(), both);
+    let job = told.jobs.begin(cx, BlockdevCompare::NAME, disk.name.as_str().to_owned(), both);
+    let progress = Progress::new(told.events, PROGRESS, &job);
 
     let mut blocks = [disk, &target].map(|disk| Blocks::new(disk, 0..both, speed));
     let difference = compare(cx, &mut blocks, progress).await;
@@ -91,7 +87,9 @@ async fn compare_with(
         blocks.settle().await;
     }
     target.close(cx).await?;
-    let offset = difference?.or((length != target_length).then_some(both));
+    let difference = difference?;
+    job.conclude();
+    let offset = difference.or((length != target_length).then_some(both));
     Ok(Comparison { equal: offset.is_none(), offset, length, target_length })
 }
 
