@@ -42,7 +42,7 @@ use crate::clock::{Clock, saturating_ns};
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct Interval {
-    sleep: Sleep,
+    pub(super) sleep: Sleep,
     period: i64,
 }
 
