@@ -75,6 +75,7 @@ fn claim_main_loop() {
         if let Err(error) = main_loop::init() {
             panic!("the main loop cannot be initialised: {error}");
         }
+        #[cfg(not(feature = "in-tree"))]
         aio_sys::emulated::set_bql_borrow_reporter(bql::borrows::describe_all);
         me
     });
