@@ -60,7 +60,7 @@
 //! that is no main loop can have a [`LocalExecutor`] of its own.
 //!
 //! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
-//! way in, and `host::block` reads its disks.
+//! way in, and `host::block` reads its disks. The feature `in-tree` is for a crate of QEMU's own source tree.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 // Nothing here may hold up the main loop. Tests have threads to block.
