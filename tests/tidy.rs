@@ -136,3 +136,38 @@ fn says(source: &str, words: &str) -> bool {
     source.contains(words)
         || source.split('\\').map(str::trim_start).collect::<String>().contains(words)
 }
+
+/// The functions and variables that a file declares as C's.
+fn foreign_names(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for block in text.split("unsafe extern \"C\" {\n").skip(1) {
+        let block = block.split("\n}").next().expect("a split has a first part");
+        for line in block.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
+            let word = line
+                .split([' ', '(', ':'])
+                .find(|word| !["pub", "safe", "fn", "static", "mut", "unsafe"].contains(word));
+            let declares = line.contains("fn ") || line.contains("static ");
+            names.extend(word.filter(|_| declares));
+        }
+    }
+    names
+}
+
+/// In QEMU's tree, the C compiler compares them with its headers.
+#[test]
+fn what_is_declared_of_qemu_is_compared_with_its_headers() {
+    let path = "docs/qemu-tree/rust/aio-sys/prototypes.c";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let prototypes = std::fs::read_to_string(path).expect("the file is readable");
+    let words: Vec<&str> = prototypes.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let mut count = 0;
+    for (file, text) in library_files().iter().filter(|(file, _)| file.contains("/host")) {
+        for name in foreign_names(text).into_iter().filter(|name| !name.starts_with("g_")) {
+            count += 1;
+            // `linked.rs` gives one another name.
+            let declared = words.contains(&name) || name == "init_monitor";
+            assert!(declared, "{file} declares {name}, prototypes.c does not");
+        }
+    }
+    assert!(count > 100, "only {count} are found");
+}

@@ -1,9 +1,10 @@
 //! The event loop of the QEMU that loaded this program.
 //!
 //! Declares the symbols that are the same in every supported release, 7.2 to 11.x; what they do is said
-//! at their twins in [`emulated`](crate::emulated). The functions that differ between releases are
+//! at their twins in `emulated`. The functions that differ between releases are
 //! in `versioned`: they have one signature here and find QEMU's own at run time. What only QEMU has is in
-//! `block`, `monitor` and `system`.
+//! `block`, `monitor`, `system` and, for plugins, `plugin`. With the feature `in-tree`, for a crate in QEMU's
+//! source tree, `linked` declares the functions of that one release instead.
 //!
 //! Threads: as the twins. [`resolve`] is called once, before anything else, in QEMU's main thread.
 //!
@@ -13,10 +14,19 @@
 //! They can be called inside QEMU only; `examples/qemu_plugin` is a program that is loaded there.
 
 mod block;
-mod monitor;
 #[cfg(feature = "plugin")]
+mod exports;
+#[cfg_attr(
+    not(feature = "in-tree"),
+    allow(unreachable_pub, reason = "it is here to be compared with `versioned`")
+)]
+pub(crate) mod linked;
+mod monitor;
+#[cfg(not(feature = "in-tree"))]
 mod plugin;
 mod system;
+mod version;
+#[cfg(not(feature = "in-tree"))]
 mod versioned;
 
 use std::ffi::{c_char, c_int, c_void};
@@ -37,31 +47,43 @@ pub use block::{
     blk_inc_in_flight, blk_new_with_bs, blk_set_allow_aio_context_change, blk_set_dev_ops,
     blk_set_disable_request_queuing, blk_unref, qemu_iovec_init_external,
 };
+#[cfg(feature = "in-tree")]
+pub use linked::{
+    aio_context_acquire, aio_context_release, aio_context_set_poll_params, aio_set_event_notifier,
+    aio_set_fd_handler, bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, drained_ops,
+    find_job_status_event, has_monitor_init, iothread_get_aio_context, monitor_init_opts, resolve,
+    stay_loaded, version,
+};
 pub use monitor::{
     ERROR_CLASS_COMMAND_NOT_FOUND, ERROR_CLASS_DEVICE_NOT_ACTIVE, ERROR_CLASS_DEVICE_NOT_FOUND,
     ERROR_CLASS_GENERIC_ERROR, ERROR_CLASS_KVM_MISSING_CAP, ErrorClass, GString,
     JOB_STATUS_ABORTING, JOB_STATUS_CONCLUDED, JOB_STATUS_CREATED, JOB_STATUS_NULL,
     JOB_STATUS_PENDING, JOB_STATUS_RUNNING, JOB_STATUS_WAITING, JobStatus, Monitor, QCO_ALLOW_OOB,
     QCO_COROUTINE, QCO_NO_OPTIONS, QDict, QObject, QmpCommand, QmpCommandFunc, QmpCommandList,
-    QmpCommandOptions, SendJobStatus, error_propagate, error_set_internal, find_job_status_event,
-    g_string_free, qdict_unref, qmp_command_is_enabled, qmp_command_name, qmp_commands,
-    qmp_dispatch, qmp_find_command, qmp_for_each_command, qmp_register_command, qobject,
-    qobject_from_json, qobject_to_json,
+    QmpCommandOptions, SendJobStatus, error_propagate, error_set_internal, g_string_free,
+    qdict_unref, qmp_command_is_enabled, qmp_command_name, qmp_commands, qmp_dispatch,
+    qmp_find_command, qmp_for_each_command, qmp_register_command, qobject, qobject_from_json,
+    qobject_to_json,
+};
+#[cfg(not(feature = "in-tree"))]
+pub use plugin::{
+    find_job_status_event, has_monitor_init, monitor_init_opts, plugin_version, stay_loaded,
 };
 pub use system::{
     Notifier, QemuCoSleep, QemuOpts, QemuOptsList, RunState, SHUTDOWN_ACTION_PAUSE, ShutdownAction,
     VMChangeStateEntry, VMChangeStateHandler, aio_co_reschedule_self, aio_co_schedule,
-    has_monitor_init, monitor_init_opts, plugin_version, qemu_add_vm_change_state_handler,
-    qemu_chr_new_from_opts, qemu_co_sleep_ns_wakeable, qemu_coroutine_create, qemu_coroutine_enter,
-    qemu_coroutine_get_aio_context, qemu_coroutine_self, qemu_coroutine_yield,
-    qemu_del_vm_change_state_handler, qemu_find_opts, qemu_in_coroutine, qemu_opts_parse,
-    qemu_register_shutdown_notifier, runstate_is_running, shutdown_action, stay_loaded,
-    timerlist_run_timers,
+    qemu_add_vm_change_state_handler, qemu_chr_new_from_opts, qemu_co_sleep_ns_wakeable,
+    qemu_coroutine_create, qemu_coroutine_enter, qemu_coroutine_get_aio_context,
+    qemu_coroutine_self, qemu_coroutine_yield, qemu_del_vm_change_state_handler, qemu_find_opts,
+    qemu_in_coroutine, qemu_opts_parse, qemu_register_shutdown_notifier, runstate_is_running,
+    shutdown_action, timerlist_run_timers,
 };
+pub use version::Version;
+#[cfg(not(feature = "in-tree"))]
 pub use versioned::{
-    Version, aio_context_acquire, aio_context_release, aio_context_set_poll_params,
-    aio_set_event_notifier, aio_set_fd_handler, bql_block_unlock, bql_lock_impl, bql_locked,
-    bql_unlock, drained_ops, iothread_get_aio_context, resolve, version,
+    aio_context_acquire, aio_context_release, aio_context_set_poll_params, aio_set_event_notifier,
+    aio_set_fd_handler, bql_block_unlock, bql_lock_impl, bql_locked, bql_unlock, drained_ops,
+    iothread_get_aio_context, resolve, version,
 };
 
 /// QEMU's `AioWait`.

@@ -1,12 +1,13 @@
 //! The C surface of QEMU's event loop.
 //!
 //! Two providers offer the same functions: [`host`] declares the symbols of the QEMU that loads the
-//! program, [`emulated`] defines them on epoll. The feature `host` chooses which of them the names at
+//! program, `emulated` defines them on epoll. The feature `host` chooses which of them the names at
 //! the root of the crate are; `parity` proves while compiling that both have the same types. The list
 //! below is the index of the surface.
 //!
 //! Two more features belong to the emulation: `coroutine` gives it coroutines and their locks, `glib` a `GSource` for
-//! each context. The names that are not in the list are in [`emulated`].
+//! each context. The names that are not in the list are in `emulated`. With `in-tree` there is no emulation: the
+//! crate is a part of QEMU's source tree, and linked with it.
 //!
 //! Names, argument orders and numbers are C's. Every function says from which thread it may be called
 //! and where it aborts; the emulation's documentation speaks for both providers.
@@ -80,8 +81,10 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(not(feature = "in-tree"))]
 pub mod emulated;
 pub mod host;
+#[cfg(not(feature = "in-tree"))]
 mod parity;
 mod types;
 

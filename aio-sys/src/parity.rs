@@ -1,4 +1,5 @@
-//! Compile-time proof that both providers have the same functions.
+//! Compile-time proof that both providers have the same functions, and that `host` has the same ones
+//! whether it looks some of them up or is linked with them.
 //!
 //! Each constant holds the two functions of one name under one type; a difference does not compile.
 //! Nothing here reaches the program: unused constants make no reference for the linker.
@@ -161,4 +162,52 @@ mod coroutine {
     const _: [extern "C" fn() -> *mut Coroutine; 2] =
         [host::qemu_coroutine_self, emulated::qemu_coroutine_self];
     const _: [extern "C" fn() -> bool; 2] = [host::qemu_in_coroutine, emulated::qemu_in_coroutine];
+}
+
+mod linked {
+    use super::{
+        AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
+        c_char, c_int, c_void, host,
+    };
+    use crate::host::{BlockDevOps, DrainCallback, QemuOpts, SendJobStatus, Version, linked};
+
+    const _: [fn() -> Result<(), String>; 2] = [host::resolve, linked::resolve];
+    const _: [fn() -> Version; 2] = [host::version, linked::version];
+    const _: [unsafe extern "C" fn(*const c_char, c_int); 2] =
+        [host::bql_lock_impl, linked::bql_lock_impl];
+    const _: [unsafe extern "C" fn(); 2] = [host::bql_unlock, linked::bql_unlock];
+    const _: [extern "C" fn() -> bool; 2] = [host::bql_locked, linked::bql_locked];
+    const _: [extern "C" fn(bool); 2] = [host::bql_block_unlock, linked::bql_block_unlock];
+    const _: [unsafe extern "C" fn(*mut AioContext); 2] =
+        [host::aio_context_acquire, linked::aio_context_acquire];
+    const _: [unsafe extern "C" fn(*mut AioContext); 2] =
+        [host::aio_context_release, linked::aio_context_release];
+    const _: [unsafe extern "C" fn(
+        *mut AioContext,
+        c_int,
+        Option<IOHandler>,
+        Option<IOHandler>,
+        Option<AioPollFn>,
+        Option<IOHandler>,
+        *mut c_void,
+    ); 2] = [host::aio_set_fd_handler, linked::aio_set_fd_handler];
+    const _: [unsafe extern "C" fn(
+        *mut AioContext,
+        *mut EventNotifier,
+        Option<EventNotifierHandler>,
+        Option<AioPollFn>,
+        Option<EventNotifierHandler>,
+    ); 2] = [host::aio_set_event_notifier, linked::aio_set_event_notifier];
+    const _: [unsafe extern "C" fn(*mut AioContext, i64, i64, i64, *mut *mut Error); 2] =
+        [host::aio_context_set_poll_params, linked::aio_context_set_poll_params];
+    const _: [unsafe extern "C" fn(*mut IOThread) -> *mut AioContext; 2] =
+        [host::iothread_get_aio_context, linked::iothread_get_aio_context];
+    const _: [fn(DrainCallback, DrainCallback) -> BlockDevOps; 2] =
+        [host::drained_ops, linked::drained_ops];
+    const _: [fn() -> bool; 2] = [host::has_monitor_init, linked::has_monitor_init];
+    const _: [unsafe fn(*mut QemuOpts, *mut *mut Error); 2] =
+        [host::monitor_init_opts, linked::monitor_init_opts];
+    const _: [fn() -> Option<SendJobStatus>; 2] =
+        [host::find_job_status_event, linked::find_job_status_event];
+    const _: [fn() -> bool; 2] = [host::stay_loaded, linked::stay_loaded];
 }

@@ -109,7 +109,8 @@ impl Loading<'_> {
 }
 
 /// Puts the executor into the main loop of the QEMU that is loading the calling program, and lets
-/// `program` do what can only be done now. Call it in `qemu_plugin_install`, once.
+/// `program` do what can only be done now. Call it in `qemu_plugin_install`, once; in QEMU's own source tree
+/// (the feature `in-tree`), when the main loop and its clocks were initialised and no monitor is there yet.
 ///
 /// # Errors
 ///

@@ -64,7 +64,7 @@
 //! clients in memory.
 //!
 //! With the feature `host` the event loop is that of the QEMU that loads the program; the module `host` is the
-//! way in, and `host::block` reads its disks.
+//! way in, and `host::block` reads its disks. The feature `in-tree` is for a crate of QEMU's own source tree.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 // Nothing here may hold up the main loop. Tests have threads to block.
@@ -121,7 +121,9 @@ pub use in_coroutine::InCoroutine;
 pub use io_context::{IoContext, reschedule_to};
 pub use label::label;
 pub use local_executor::{Budget, LocalExecutor, LocalSpawner};
-pub use main_loop::{MainHandle, MainLoop, block_on, run_main};
+#[cfg(not(feature = "in-tree"))]
+pub use main_loop::MainLoop;
+pub use main_loop::{MainHandle, block_on, run_main};
 pub use migrate::{Migratable, OnMain, Reschedule};
 pub use probe::{Probe, TaskInfo};
 pub use remote::Remote;

@@ -1,7 +1,9 @@
 //! The main loop: its executor, the right to block it, and the way to it from other threads.
 
+#[cfg(not(feature = "in-tree"))]
 mod embedded;
 
+#[cfg(not(feature = "in-tree"))]
 pub use embedded::MainLoop;
 
 use std::cell::{Cell, RefCell};
@@ -125,6 +127,7 @@ fn initialise(me: u32) -> io::Result<u32> {
     let _alone = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if OWNER.get().is_none() {
         main_loop::init()?;
+        #[cfg(not(feature = "in-tree"))]
         aio_sys::emulated::set_bql_borrow_reporter(bql::borrows::describe_all);
     }
     Ok(*OWNER.get_or_init(|| me))

@@ -10,7 +10,6 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::marker::{PhantomData, PhantomPinned};
 
-use super::versioned::find;
 use crate::types::Error;
 
 type Hidden = PhantomData<(*mut u8, PhantomPinned)>;
@@ -172,13 +171,6 @@ unsafe extern "C" {
     );
     /// Hands an error on to the caller's caller.
     pub fn error_propagate(dst_errp: *mut *mut Error, local_err: *mut Error);
-}
-
-/// Returns `qapi_event_send_job_status_change`, if this QEMU exports it.
-#[must_use]
-pub fn find_job_status_event() -> Option<SendJobStatus> {
-    // SAFETY: that is its prototype.
-    unsafe { find(c"qapi_event_send_job_status_change") }
 }
 
 /// A value of JSON seen as what it begins with (`QOBJECT`).

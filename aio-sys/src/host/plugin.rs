@@ -1,25 +1,83 @@
-//! What QEMU looks for in a plugin before it calls anything: the version of the interface.
+//! What a plugin has to know of the QEMU that loads it.
 //!
-//! Owns the one symbol that this crate exports, and only with the feature `plugin`: the library that is built with it
-//! is a plugin of QEMU's.
+//! Owns what is looked up by name besides the table of `versioned`: which interface this QEMU accepts, and what
+//! may be missing.
 //!
-//! Threads: QEMU's main thread, while the library is loaded.
+//! Threads: said at each function.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 
-use super::plugin_version;
+use crate::types::Error;
 
-/// The version that the library asks for. QEMU reads it after it has loaded the library.
-#[unsafe(no_mangle)]
-#[allow(non_upper_case_globals, reason = "QEMU looks for this name")]
-static qemu_plugin_version: AtomicI32 = AtomicI32::new(1);
+use super::monitor::SendJobStatus;
+use super::system::QemuOpts;
+use super::versioned::find;
 
-/// Releases of QEMU accept different versions, so the choice is made when the library is loaded.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static CHOOSE_VERSION: extern "C" fn() = choose_version;
+/// Returns the version of the plugin interface to ask for.
+///
+/// What is used of the interface, the way in, is the same in all of them, but each release accepts a
+/// range: 1 at most up to 8.2, at least 2 then, at least 7 in 11.1. So it is told by the functions that came
+/// with a version. Needs nothing that [`resolve`](super::resolve) does, and can be asked before QEMU looks.
+#[must_use]
+pub fn plugin_version() -> c_int {
+    let since = [(7, c"qemu_plugin_set_pc"), (2, c"qemu_plugin_num_vcpus")];
+    // SAFETY: a pointer that is only compared; none of them is called.
+    let is_there = |name| unsafe { find::<*const c_void>(name) }.is_some();
+    since.into_iter().find(|(_, name)| is_there(name)).map_or(1, |(version, _)| version)
+}
 
-extern "C" fn choose_version() {
-    // Relaxed: QEMU reads it in this thread.
-    qemu_plugin_version.store(plugin_version(), Ordering::Relaxed);
+type InitMonitor = unsafe extern "C" fn(opts: *mut QemuOpts, errp: *mut *mut Error) -> c_int;
+
+/// The function got another name in 11.1.
+fn find_monitor_init() -> Option<InitMonitor> {
+    let names = [c"monitor_init_opts", c"monitor_new_opts"];
+    // SAFETY: that is the prototype of both names, but for what they return, which nobody looks at.
+    names.into_iter().find_map(|name| unsafe { find(name) })
+}
+
+/// Says whether this QEMU exports what [`monitor_init_opts`] needs.
+#[must_use]
+pub fn has_monitor_init() -> bool {
+    find_monitor_init().is_some()
+}
+
+/// Makes a monitor as an option of the command line asks for it.
+///
+/// # Panics
+///
+/// If QEMU does not export the function.
+///
+/// # Safety
+///
+/// Main thread, under the BQL; `opts` is an option of the group `mon`; `errp` points to a null pointer.
+pub unsafe fn monitor_init_opts(opts: *mut QemuOpts, errp: *mut *mut Error) {
+    let init = find_monitor_init().expect("the caller asked for it");
+    // SAFETY: the caller's promise.
+    unsafe { init(opts, errp) };
+}
+
+/// Returns `qapi_event_send_job_status_change`, if this QEMU exports it.
+#[must_use]
+pub fn find_job_status_event() -> Option<SendJobStatus> {
+    // SAFETY: that is its prototype.
+    unsafe { find(c"qapi_event_send_job_status_change") }
+}
+
+/// Keeps the library that this code is in loaded until the process ends, whatever QEMU does to its
+/// plugin. C keeps pointers to our functions, and there is no way to take them all back. Says whether that
+/// worked.
+#[must_use]
+pub fn stay_loaded() -> bool {
+    let inside: fn() -> bool = stay_loaded;
+    let mut found = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: any address may be asked for; `found` is filled unless the answer is 0.
+    if unsafe { libc::dladdr(inside as *const c_void, found.as_mut_ptr()) } == 0 {
+        return false;
+    }
+    // SAFETY: filled, as just seen.
+    let found = unsafe { found.assume_init() };
+    let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+    // SAFETY: the name is the linker's own, of a library that is loaded, so no constructor runs.
+    !unsafe { libc::dlopen(found.dli_fname, flags) }.is_null()
 }

@@ -20,6 +20,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::OnceLock;
 
 use super::block::{BlockDevOps, DrainCallback};
+use super::version::{FreeVersion, QueryVersion, Version, ask};
 use crate::types::{
     AioContext, AioPollFn, Error, EventNotifier, EventNotifierHandler, IOHandler, IOThread,
 };
@@ -98,37 +99,6 @@ struct Table {
     context_of: ContextOf,
 }
 
-/// A release of QEMU. Development versions count as 10.2.50 after 10.2 and before 11.0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(C)]
-pub struct Version {
-    /// The first number.
-    pub major: i64,
-    /// The second number.
-    pub minor: i64,
-    /// The third number.
-    pub micro: i64,
-}
-
-impl Version {
-    const fn new(major: i64, minor: i64, micro: i64) -> Self {
-        Self { major, minor, micro }
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
-    }
-}
-
-/// QEMU's `VersionInfo`, as far as it matters.
-#[repr(C)]
-struct VersionInfo {
-    qemu: *const Version,
-    package: *const c_char,
-}
-
 /// Looks a symbol of the running program up.
 ///
 /// # Safety
@@ -151,21 +121,14 @@ fn missing(name: &CStr, version: Option<Version>) -> String {
 /// Asks QEMU for its version.
 fn ask_version() -> Result<Version, String> {
     let (query_name, free_name) = (c"qmp_query_version", c"qapi_free_VersionInfo");
-    type Query = unsafe extern "C" fn(*mut *mut Error) -> *mut VersionInfo;
-    type Free = unsafe extern "C" fn(*mut VersionInfo);
     // SAFETY: that is QEMU's prototype.
-    let query = unsafe { find::<Query>(query_name) }.ok_or_else(|| missing(query_name, None))?;
+    let query = unsafe { find::<QueryVersion>(query_name) };
     // SAFETY: that is QEMU's prototype.
-    let free = unsafe { find::<Free>(free_name) }.ok_or_else(|| missing(free_name, None))?;
-    // SAFETY: the function cannot fail and needs no lock.
-    let info = unsafe { query(std::ptr::null_mut()) };
-    // SAFETY: [layout]: QEMU returns a pointer to a struct that begins so.
-    let version = unsafe { (*info).qemu };
-    // SAFETY: as above.
-    let version = unsafe { *version };
-    // SAFETY: it is used no more.
-    unsafe { free(info) };
-    Ok(version)
+    let free = unsafe { find::<FreeVersion>(free_name) };
+    let query = query.ok_or_else(|| missing(query_name, None))?;
+    let free = free.ok_or_else(|| missing(free_name, None))?;
+    // SAFETY: these are QEMU's functions.
+    Ok(unsafe { ask(query, free) })
 }
 
 impl Table {
@@ -446,12 +409,5 @@ mod tests {
     fn a_symbol_of_the_program_is_found() {
         // SAFETY: the function is not called.
         assert!(unsafe { find::<UnlockBql>(c"malloc") }.is_some());
-    }
-
-    #[test]
-    fn a_development_version_comes_after_the_release_it_grew_from() {
-        let [old, development, new] = [(10, 2, 9), (10, 2, 50), (11, 0, 0)]
-            .map(|(major, minor, micro)| Version::new(major, minor, micro));
-        assert!(old < development && development < new);
     }
 }

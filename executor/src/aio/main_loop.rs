@@ -1,11 +1,7 @@
 //! The main loop itself, for standalone programs.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::ptr;
-use std::time::Duration;
-
-use aio_sys::emulated;
 
 use super::context::take_error;
 
@@ -29,30 +25,40 @@ pub(crate) fn wait() {
     unsafe { aio_sys::main_loop_wait(0) }
 }
 
-/// Gets the main loop ready for a loop that is not ours, and returns what that has to watch. Main loop's thread, lock
-/// held; the emulation only.
-pub(crate) fn embed() -> io::Result<BorrowedFd<'static>> {
-    emulated::main_loop_embed()
-}
+/// The main loop below a loop that is not ours; the emulation only.
+#[cfg(not(feature = "in-tree"))]
+pub(crate) mod embedding {
+    use std::io;
+    use std::os::fd::BorrowedFd;
+    use std::time::Duration;
 
-/// The first half of [`wait`], up to the sleep: announces it, and says how long nothing will be due. Main loop's
-/// thread, lock held.
-pub(crate) fn prepare() -> Option<Duration> {
-    u64::try_from(emulated::main_loop_prepare()).ok().map(Duration::from_nanos)
-}
+    use aio_sys::emulated;
 
-/// Whether somebody has rung since [`prepare`]. Any thread.
-pub(crate) fn is_rung() -> bool {
-    emulated::main_loop_is_rung()
-}
+    /// Gets the main loop ready for a loop that is not ours, and returns what that has to watch. Main loop's thread, lock
+    /// held.
+    pub(crate) fn embed() -> io::Result<BorrowedFd<'static>> {
+        emulated::main_loop_embed()
+    }
 
-/// The second half of [`wait`], after the sleep. Main loop's thread, lock held.
-pub(crate) fn dispatch() {
-    // SAFETY: the callers have the right to run the loop, and the lock.
-    unsafe { emulated::main_loop_dispatch() }
-}
+    /// The first half of [`wait`](super::wait), up to the sleep: announces it, and says how long nothing will be due. Main loop's
+    /// thread, lock held.
+    pub(crate) fn prepare() -> Option<Duration> {
+        u64::try_from(emulated::main_loop_prepare()).ok().map(Duration::from_nanos)
+    }
 
-/// Takes [`prepare`] back. Main loop's thread, lock held.
-pub(crate) fn unembed() {
-    emulated::main_loop_unembed();
+    /// Whether somebody has rung since [`prepare`]. Any thread.
+    pub(crate) fn is_rung() -> bool {
+        emulated::main_loop_is_rung()
+    }
+
+    /// The second half of [`wait`](super::wait), after the sleep. Main loop's thread, lock held.
+    pub(crate) fn dispatch() {
+        // SAFETY: the callers have the right to run the loop, and the lock.
+        unsafe { emulated::main_loop_dispatch() }
+    }
+
+    /// Takes [`prepare`] back. Main loop's thread, lock held.
+    pub(crate) fn unembed() {
+        emulated::main_loop_unembed();
+    }
 }

@@ -71,9 +71,8 @@ thread_local! {
 ///
 /// The emulation's lock tells each time. C's tells nobody: inside QEMU there is only [`SeenHold`].
 pub(crate) fn report_holds() {
-    if !cfg!(feature = "host") {
-        aio_sys::emulated::set_bql_observer(report);
-    }
+    #[cfg(not(feature = "host"))]
+    aio_sys::emulated::set_bql_observer(report);
 }
 
 fn report(taken: bool) {

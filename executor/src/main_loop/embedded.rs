@@ -4,7 +4,7 @@
 //! QEMU Lock to sleep; here the sleep is the program's, so the lock is not held between two calls, and each call takes
 //! it and ends with a look at what there is to wait for.
 //!
-//! That look announces the sleep, as [`main_loop::prepare`] does it. So the announcement stands whenever code of the
+//! That look announces the sleep, as [`embedding::prepare`] does it. So the announcement stands whenever code of the
 //! program's runs, and a ring makes the descriptor readable, whether the program has called [`MainLoop::prepare`], is
 //! about to sleep, or does something else first.
 //!
@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Running;
-use crate::aio::main_loop;
+use crate::aio::main_loop::embedding;
 use crate::bql;
 use crate::current;
 use crate::cx::{BoundToThisThread, NoCoroutine};
@@ -100,7 +100,7 @@ impl MainLoop {
         super::assert_may_run("`MainLoop::new`");
         super::claim_main_loop()?;
         let lock = bql::Held::new();
-        let fd = main_loop::embed()?;
+        let fd = embedding::embed()?;
         let running = Some(Running::begin("a `MainLoop`"));
         let mut main = MainLoop { running, fd, due: None, thread: PhantomData };
         main.look_ahead();
@@ -172,7 +172,7 @@ impl MainLoop {
     /// ```
     #[must_use]
     pub fn prepare(&self) -> Option<Duration> {
-        if main_loop::is_rung() {
+        if embedding::is_rung() {
             return Some(Duration::ZERO);
         }
         self.due.map(|due| due.saturating_duration_since(Instant::now()))
@@ -204,7 +204,7 @@ impl MainLoop {
     #[track_caller]
     pub fn dispatch(&mut self) {
         let _turn = self.begin_turn("`MainLoop::dispatch`");
-        super::dispatch(main_loop::dispatch);
+        super::dispatch(embedding::dispatch);
     }
 
     #[track_caller]
@@ -221,7 +221,7 @@ impl MainLoop {
     /// Announces the program's sleep and looks for what is due. Lock held.
     fn look_ahead(&mut self) {
         let now = Instant::now();
-        self.due = main_loop::prepare().and_then(|timeout| now.checked_add(timeout));
+        self.due = embedding::prepare().and_then(|timeout| now.checked_add(timeout));
     }
 }
 
@@ -253,7 +253,7 @@ impl AsRawFd for MainLoop {
 impl Drop for MainLoop {
     fn drop(&mut self) {
         let _lock = (!bql::is_locked()).then(bql::Held::new);
-        main_loop::unembed();
+        embedding::unembed();
         drop(self.running.take());
     }
 }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::io::{AsyncRead, AsyncWrite};
 use nix::fcntl::OFlag;
 use nix::sys::uio::{readv, writev};
-use nix::unistd::{pipe2, read, write};
+use nix::unistd::{pipe2, write};
 
 use crate::async_fd::AsyncFd;
 use crate::async_fd::source::Direction;
@@ -186,7 +186,8 @@ impl AsyncRead for PipeReader {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll(cx, buffer.len(), |fd| Ok(read(fd, buffer)?))
+        // Not `read`, which takes another type in the version of nix that goes with QEMU's libc.
+        self.poll(cx, buffer.len(), |fd| Ok(readv(fd, &mut [IoSliceMut::new(buffer)])?))
     }
 
     fn poll_read_vectored(
