@@ -1,7 +1,7 @@
 //! `docs/guide.md` is the page `executor::guide` of the API's documentation, whose code is compiled and run, for
 //! readers of the files: without the lines that only the compiler needs, and without links into the API.
 //!
-//! `UPDATE_DOCS=1 cargo test --test docs` writes it.
+//! `UPDATE_DOCS=1 cargo test --test docs` writes it. And the README shows code that is there.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,7 @@ const TITLE: &str = "# Guide\n\n";
 
 /// The text of a module's documentation.
 fn page(module: &str) -> String {
-    let docs = module.lines().take_while(|line| line.starts_with("//!"));
+    let docs = module.lines().filter(|line| line.starts_with("//!"));
     let mut in_code = false;
     let mut page = TITLE.to_owned();
     for line in docs.map(|line| line.strip_prefix("//! ").unwrap_or("")) {
@@ -47,13 +47,25 @@ fn without_links(line: &str) -> String {
     text
 }
 
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(root.join(path)).expect("the file is there")
+}
+
+#[test]
+fn the_command_in_the_readme_is_the_one_of_the_first_plugin() {
+    let readme = read("README.md");
+    let (_, after) = readme.split_once("```rust,ignore\n").expect("the command is there");
+    let (command, _) = after.split_once("```").expect("the command ends");
+    assert!(read("examples/first_command/src/lib.rs").contains(command), "{command}");
+}
+
 #[test]
 fn the_guide_in_the_documentation_is_the_one_that_is_tested() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: &str| fs::read_to_string(root.join(path)).expect("the file is there");
     let guide = page(&read("executor/src/guide.rs"));
     if env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(root.join("docs/guide.md"), &guide).expect("the folder can be written to");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide.md");
+        fs::write(path, &guide).expect("the folder can be written to");
     }
     assert!(read("docs/guide.md") == guide, "UPDATE_DOCS=1 cargo test --test docs");
 }

@@ -64,11 +64,9 @@
 //!
 //! # 3. Register it, and test it
 //!
-//! A test needs no socket and no QEMU: with the feature `testing`, the module
-#![cfg_attr(feature = "testing", doc = "[`executor::testing`](crate::testing)")]
-#![cfg_attr(not(feature = "testing"), doc = "`executor::testing`")]
-//! has a main loop, clocks that stand still until the test lets them go on, and clients in memory. Call the handler
-//! alone, or be a client of the server that has the command.
+//! A test needs no socket and no QEMU: with the feature `testing`, the module `executor::testing` has a main loop,
+//! clocks that stand still until the test lets them go on, and clients in memory. Call the handler alone, or be a
+//! client of the server that has the command.
 //!
 //! ```
 //! # #[cfg(feature = "testing")] {
@@ -113,7 +111,8 @@
 //! is what happens to everybody some day.
 //!
 //! HMP, or any other blocking code, calls the handler through [`block_on`](crate::block_on), which asks for
-//! [`&mut NoCoroutine`](crate::NoCoroutine), the right to run a nested loop. From another handler it is a call with `.await`. There is no third way.
+//! [`&mut NoCoroutine`](crate::NoCoroutine), the right to run a nested loop. From another handler it is a call with
+//! `.await`. There is no third way.
 //!
 //! # 4. Wait
 //!

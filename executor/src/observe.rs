@@ -102,7 +102,7 @@ use crate::thread_id;
 ///
 /// impl Observer for Family {
 ///     fn observe(&self, event: &Event<'_>) {
-///         if let What::Spawned { label } = &event.what {
+///         if let What::Spawned { label, .. } = &event.what {
 ///             let name = label.name.as_deref().map(str::to_owned);
 ///             self.0.lock().unwrap().push((name, event.by));
 ///         }
@@ -314,7 +314,7 @@ pub enum What<'a> {
 /// impl Observer for Ends {
 ///     fn observe(&self, event: &Event<'_>) {
 ///         match event.what {
-///             What::PollEnds { outcome } if outcome != Outcome::Pending => {
+///             What::PollEnds { outcome } if outcome.is_end() => {
 ///                 self.0.lock().unwrap().push(outcome);
 ///             }
 ///             _ => {}

@@ -29,6 +29,7 @@
 //! # Examples
 //!
 //! ```
+//! # #[cfg(feature = "simulation")] {
 //! use aio_sys::emulated::simulation::{Plan, Report, choose, note, preempt, run, spawn};
 //!
 //! fn program() -> u32 {
@@ -46,6 +47,7 @@
 //! assert_eq!(run(Plan::new(7), program), outcomes[7], "the same again");
 //! let one_first = |(_, report): &(u32, Report)| report.trace.find("one is") < report.trace.find("other is");
 //! assert!(outcomes.iter().any(one_first) && !outcomes.iter().all(one_first));
+//! # }
 //! ```
 
 #![forbid(unsafe_code)]

@@ -17,6 +17,35 @@ use crate::task::TaskLabel;
 use crate::thread_id;
 
 /// Where something was sent from.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use executor::observe::{observe, Departure, Event, Observer, What};
+/// use executor::{block_on, reschedule_to, run_main, IoThread, MainCx};
+///
+/// struct Moves(Mutex<Vec<(Departure, u32)>>);
+///
+/// impl Observer for Moves {
+///     fn observe(&self, event: &Event<'_>) {
+///         if let What::Moved { from, .. } = event.what {
+///             self.0.lock().unwrap().push((from, event.thread));
+///         }
+///     }
+/// }
+///
+/// static MOVES: Moves = Moves(Mutex::new(Vec::new()));
+///
+/// observe(&MOVES);
+/// run_main(|nc| {
+///     let io0 = IoThread::create(nc, "io0").expect("there are threads left");
+///     let io = io0.io();
+///     block_on(nc, async |_: &MainCx| reschedule_to(&io, async {}).await.expect("no panic"));
+///     io0.destroy(nc).expect("it was not destroyed before");
+/// });
+/// let moves = MOVES.0.lock().unwrap();
+/// assert!(matches!(moves[..], [(from, to), ..] if from.thread != to));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Departure {

@@ -38,7 +38,9 @@ const CHANGE: &str = "JOB_STATUS_CHANGE";
 /// # Examples
 ///
 /// ```
-/// use executor::qmp::{Error, EventSink, Jobs};
+/// use std::sync::{Arc, Mutex};
+///
+/// use executor::qmp::{Error, JobStatus, Jobs};
 /// use executor::{block_on, run_main, MainCx};
 ///
 /// async fn copy(cx: &MainCx, jobs: &Jobs, blocks: u64) -> Result<(), Error> {
@@ -51,14 +53,18 @@ const CHANGE: &str = "JOB_STATUS_CHANGE";
 ///     Ok(())
 /// }
 ///
+/// let told = Arc::new(Mutex::new(Vec::new()));
+/// let notes = Arc::clone(&told);
+/// // `Jobs::new` has the clients of a server told.
+/// let jobs = Jobs::telling(move |change| notes.lock().unwrap().push(change.status));
 /// run_main(|nc| {
 ///     block_on(nc, async |cx: &MainCx| {
-///         // Of a server, for whose clients the events are.
-///         let jobs = Jobs::new(EventSink::new());
 ///         let command = cx.main().run(async move |cx: &MainCx| copy(cx, &jobs, 3).await);
 ///         command.await.expect("it does not panic").expect("nothing fails");
 ///     });
 /// });
+/// use JobStatus::{Concluded, Created, Null, Pending, Running, Waiting};
+/// assert_eq!(*told.lock().unwrap(), [Created, Running, Waiting, Pending, Concluded, Null]);
 /// ```
 #[derive(Clone)]
 pub struct Jobs {
@@ -80,6 +86,14 @@ struct Entry {
 }
 
 /// What a job is at. QEMU's `JobStatus`, without those that no job of ours is ever at.
+///
+/// ```
+/// use executor::qmp::JobStatus;
+///
+/// let status: JobStatus = serde_json::from_str("\"aborting\"")?;
+/// assert_eq!(status, JobStatus::Aborting);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -101,6 +115,15 @@ pub enum JobStatus {
 }
 
 /// A job's status has changed: the data of QEMU's event `JOB_STATUS_CHANGE`.
+///
+/// ```
+/// use executor::qmp::{JobStatus, JobStatusChange};
+///
+/// let change: JobStatusChange =
+///     serde_json::from_str(r#"{"id": "x-copy-17", "status": "running"}"#)?;
+/// assert_eq!((change.id.as_str(), change.status), ("x-copy-17", JobStatus::Running));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct JobStatusChange {
@@ -110,7 +133,24 @@ pub struct JobStatusChange {
     pub status: JobStatus,
 }
 
-/// What is known of a job.
+/// What is known of a job, for whoever lists them.
+///
+/// ```
+/// use executor::qmp::{JobInfo, JobStatus, Jobs};
+/// use executor::{block_on, run_main, MainCx};
+///
+/// let jobs = Jobs::telling(|_change| {});
+/// let (begun, listed) = (jobs.clone(), run_main(|nc| {
+///     let command = nc.spawn(async move |cx: &MainCx| {
+///         let _job = jobs.begin(cx, "x-copy", "copying disk0", 3);
+///         jobs.list()
+///     });
+///     block_on(nc, async move |_: &MainCx| command.await.expect("it does not panic"))
+/// }));
+/// let [JobInfo { kind, status, current, total, .. }] = &listed[..] else { panic!("{listed:?}") };
+/// assert_eq!((*kind, *status, *current, *total), ("x-copy", JobStatus::Running, 0, 3));
+/// assert_eq!(begun.list(), [], "it has ended since");
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct JobInfo {
@@ -239,6 +279,28 @@ impl Entry {
 }
 
 /// A long command, from [`Jobs::begin`] on. Dropped without [`conclude`](Self::conclude), it is aborted.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use executor::qmp::{JobStatus, Jobs};
+/// use executor::{block_on, run_main, MainCx};
+///
+/// let told = Arc::new(Mutex::new(Vec::new()));
+/// let notes = Arc::clone(&told);
+/// let jobs = Jobs::telling(move |change| notes.lock().unwrap().push(change.status));
+/// run_main(|nc| {
+///     let command = nc.spawn(async move |cx: &MainCx| {
+///         let job = jobs.begin(cx, "x-copy", "copying disk0", 3);
+///         assert_eq!(job.id(), format!("x-copy-{}", job.task()));
+///         "no space".parse::<u32>()?; // It fails, and the job with it.
+///         job.conclude();
+///         Ok::<(), std::num::ParseIntError>(())
+///     });
+///     block_on(nc, async move |_: &MainCx| command.await.expect("it does not panic").unwrap_err());
+/// });
+/// assert!(told.lock().unwrap().contains(&JobStatus::Aborting));
+/// ```
 #[derive(Debug)]
 #[must_use = "a job that is dropped is aborted"]
 pub struct Job {
@@ -289,6 +351,27 @@ impl Drop for Job {
 }
 
 /// How far a job has come. `Clone + Send + Sync`: clones count together, from any thread.
+///
+/// ```
+/// use executor::qmp::Jobs;
+/// use executor::{block_on, reschedule_to, run_main, IoThread, MainCx};
+///
+/// let jobs = Jobs::telling(|_change| {});
+/// run_main(|nc| {
+///     let io0 = IoThread::create(nc, "io0").expect("there are threads left");
+///     let io = io0.io();
+///     let command = nc.spawn(async move |cx: &MainCx| {
+///         let job = jobs.begin(cx, "x-copy", "copying disk0", 0);
+///         let progress = job.progress().clone();
+///         progress.set_total(2); // Found out by now.
+///         let copying = reschedule_to(&io, async move { progress.advance(1) });
+///         copying.await.expect("it does not panic");
+///         assert_eq!((job.progress().current(), job.progress().total()), (1, 2));
+///     });
+///     block_on(nc, async move |_: &MainCx| command.await.expect("it does not panic"));
+///     io0.destroy(nc).expect("it was not destroyed before");
+/// });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Progress {
     counts: Arc<Counts>,
@@ -369,6 +452,7 @@ impl Registry {
     /// let (mut registry, events) = (Registry::new(), EventSink::new());
     /// let jobs = Jobs::new(events.clone());
     /// registry.add_query_jobs(&jobs);
+    /// assert!(registry.names().contains(&"query-jobs"));
     /// // Handlers that take long get a clone of `jobs`, and the server gets `registry` and `events`.
     /// ```
     ///

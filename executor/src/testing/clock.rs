@@ -21,6 +21,20 @@ use crate::probe::TaskInfo;
 
 /// The clocks of a test, which stand still.
 ///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::clock::Clock;
+///
+/// executor::testing::run(|kit| {
+///     let clock = kit.clock();
+///     let began = Clock::Virtual.now();
+///     kit.advance(Duration::from_secs(60));
+///     assert_eq!(Clock::Virtual.now() - began, 60_000_000_000);
+///     assert_eq!(clock.elapsed(), Duration::from_secs(60));
+/// });
+/// ```
+///
 /// From [`Kit::clock`](super::Kit::clock) or [`paused`]. It can be copied into tasks. Every method panics in a thread that
 /// is not one of the test's, and after its end.
 #[derive(Clone, Copy)]
@@ -162,7 +176,17 @@ impl PausedClock {
     /// [`blocking`](mod@crate::blocking) work before it panics: 30 seconds, unless it is set.
     ///
     /// ```
-    /// executor::testing::paused(|clock| clock.set_patience(std::time::Duration::from_secs(300)));
+    /// use std::time::Duration;
+    ///
+    /// use executor::blocking::blocking;
+    /// use executor::LocalExecutor;
+    ///
+    /// executor::testing::paused(|clock| {
+    ///     clock.set_patience(Duration::from_secs(300)); // On a slow machine.
+    ///     let executor = LocalExecutor::new().expect("there are file descriptors left");
+    ///     let sum = executor.run(async { blocking(|| (0..1000_u64).sum::<u64>()).await });
+    ///     assert_eq!(sum.expect("it does not panic"), 499_500);
+    /// });
     /// ```
     pub fn set_patience(self, patience: Duration) {
         self.assert_here();
@@ -186,6 +210,23 @@ impl fmt::Debug for PausedClock {
 }
 
 /// Something that goes on outside of a test's threads and that the test waits for; from [`PausedClock::outside`].
+///
+/// ```
+/// use std::thread;
+///
+/// use executor::{NoCoroutine, testing};
+///
+/// testing::run(|kit| {
+///     let (main, outside) = (kit.main(), kit.clock().outside());
+///     let thread = thread::spawn(move || {
+///         let _outside = outside; // Time waits for this thread from here on.
+///         main.call(|_: &mut NoCoroutine| {}).detach();
+///         6 * 7
+///     });
+///     kit.run_until_idle();
+///     assert_eq!(thread.join().expect("it does not panic"), 42);
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Outside {
     _outside: Option<c::Outside>,

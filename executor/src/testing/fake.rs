@@ -25,6 +25,19 @@ pub use client::FakeClient;
 pub(super) type Owned = Rc<RefCell<Option<Server>>>;
 
 /// A QMP server of a test. From [`Kit::serve`]; it lives as long as the test.
+///
+/// ```
+/// use executor::qmp::Registry;
+///
+/// executor::testing::run(|kit| {
+///     let server = kit.serve(Registry::new());
+///     let client = server.client(kit);
+///     assert_eq!(server.clients(), 1);
+///     client.disconnect();
+///     kit.run_until_idle();
+///     assert_eq!(server.clients(), 0);
+/// });
+/// ```
 #[derive(Clone)]
 pub struct FakeServer {
     server: Owned,

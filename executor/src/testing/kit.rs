@@ -27,6 +27,21 @@ use crate::task_fn::TaskFn;
 ///
 /// From [`run`]. It is the right to run the main loop ([`NoCoroutine`]), too: spawn with it, [`block_on`] with it, make
 /// iothreads with it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use executor::time::timeout;
+/// use executor::{MainCx, testing};
+///
+/// testing::run(|kit| {
+///     let day = Duration::from_secs(24 * 3600);
+///     let late = kit.spawn(async move |_: &MainCx| timeout(day, std::future::pending::<()>()).await);
+///     kit.advance(day);
+///     let answer = kit.block_on(async move |_: &MainCx| late.await);
+///     assert!(answer.expect("it does not panic").is_err(), "nobody came for a day");
+/// });
+/// ```
 pub struct Kit<'n> {
     nc: &'n mut NoCoroutine,
     clock: PausedClock,

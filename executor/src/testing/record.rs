@@ -19,6 +19,21 @@ use crate::observe::{self, Event, Observer, Outcome, What};
 use crate::task::TaskLabel;
 
 /// What one [step](super::Kit::step) has done.
+///
+/// ```
+/// use executor::observe::Outcome;
+/// use executor::MainCx;
+///
+/// executor::testing::run(|kit| {
+///     kit.spawn(async |_: &MainCx| {}).detach();
+///
+///     let step = kit.step();
+///
+///     assert_eq!(step.polled.len(), 1);
+///     assert_eq!(step.polled[0].thread, "main loop");
+///     assert_eq!(step.polled[0].outcome, Outcome::Completed);
+/// });
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Step {
@@ -31,7 +46,16 @@ pub struct Step {
     pub next_deadline: Option<Duration>,
 }
 
-/// One poll of a task.
+/// One poll of a task, of which a [`Step`] has some; it prints as a line.
+///
+/// ```
+/// use executor::MainCx;
+///
+/// executor::testing::run(|kit| {
+///     kit.spawn(async |_: &MainCx| {}).detach();
+///     assert_eq!(kit.step().polled[0].to_string(), "main loop: a task Completed");
+/// });
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Polled {

@@ -22,6 +22,18 @@ use crate::qmp::{ClientEnd, Command, Error, ErrorClass};
 ///
 /// What it sends is there at once, but nothing happens before the test lets the main loop go on: with the methods that
 /// take the kit, or those of the [`Kit`] itself. It hangs up when it is dropped.
+///
+/// ```
+/// use executor::qmp::Registry;
+///
+/// executor::testing::run(|kit| {
+///     let mut registry = Registry::new();
+///     registry.add_query_commands();
+///     let mut client = kit.client(registry);
+///     let reply = client.ask(kit, r#"{"execute": "query-commands", "id": 7}"#);
+///     assert_eq!((&reply["id"], reply["return"].is_array()), (&7.into(), true));
+/// });
+/// ```
 pub struct FakeClient {
     end: ClientEnd,
     names: Rc<[&'static str]>,
@@ -42,6 +54,7 @@ impl FakeClient {
     /// executor::testing::run(|kit| {
     ///     let mut client = kit.serve(Registry::new()).connect();
     ///     client.negotiate(kit, &["oob"]);
+    ///     assert!(client.is_connected());
     /// });
     /// ```
     ///
