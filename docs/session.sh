@@ -18,18 +18,18 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# Something to hash, and longer than the recording if nobody limits it.
-qemu-img create -q -f qcow2 "$folder/disk.qcow2" 8G
+# Something to hash for six seconds.
+qemu-img create -q -f qcow2 "$folder/disk.qcow2" 6G
 qemu-system-x86_64 -accel tcg -display none -drive "file=$folder/disk.qcow2,if=virtio,id=disk0" \
     -object iothread,id=io0 -plugin "$built/libqemu_plugin.so,qmp=unix:$folder/ours.sock,accounts=on" &
 qemu=$!
 until [ -S "$folder/ours.sock" ]; do :; done
 
 # The panes' shells only start what is shown: `clear` hides how.
-tmux -L session -f /dev/null new-session -d -x 112 -y 30 -s session "qmp-shell $folder/ours.sock"
+tmux -L session -f /dev/null new-session -d -x 112 -y 34 -s session "qmp-shell $folder/ours.sock"
 tmux -L session set -g status off
-tmux -L session split-window -v -l 19 "qmp-shell $folder/ours.sock"
-tmux -L session split-window -v -l 10 "$built/qmp_top --interval 500 $folder/ours.sock"
+tmux -L session split-window -v -l 24 "qmp-shell $folder/ours.sock"
+tmux -L session split-window -v -l 14 "$built/qmp_top --interval 500 $folder/ours.sock"
 
 keys() { # PANE TEXT: typed, and entered
     local pane=$1 text=$2
@@ -49,10 +49,10 @@ play() {
     keys 1 'query-name'
     sleep 0.7
     keys 1 'query-iothreads'
-    sleep 6
+    sleep 5
     tmux -L session kill-server
 }
 play &
-asciinema rec --quiet --overwrite --cols 112 --rows 30 -c 'tmux -L session attach -t session' "$folder/session.cast"
+asciinema rec --quiet --overwrite --cols 112 --rows 34 -c 'tmux -L session attach -t session' "$folder/session.cast"
 wait %2 2>/dev/null || true
-svg-term --in "$folder/session.cast" --out docs/session.svg --window --no-cursor --width 112 --height 30
+svg-term --in "$folder/session.cast" --out docs/session.svg --window --no-cursor --width 112 --height 34
