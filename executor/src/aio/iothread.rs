@@ -137,6 +137,7 @@ impl IoThread {
 
     /// As [`create`](Self::create), for a thread that is no business of the user's:
     /// [`list`](Self::list) does not show it.
+    #[cfg(feature = "qmp")]
     pub(crate) fn create_internal(bql: &Bql, id: &str) -> io::Result<IoThread> {
         let this = IoThread::make(bql, id)?;
         this.remember(true);
