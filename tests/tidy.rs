@@ -171,3 +171,30 @@ fn what_is_declared_of_qemu_is_compared_with_its_headers() {
     }
     assert!(count > 100, "only {count} are found");
 }
+
+/// The features that a manifest has.
+fn features(manifest: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(manifest);
+    let text = std::fs::read_to_string(path).expect("the manifest is readable");
+    let (_, after) = text.split_once("[features]\n").expect("it has features");
+    let lines = after.lines().take_while(|line| !line.starts_with('['));
+    let names =
+        lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" ="));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Its compiler refuses a `cfg` for a feature that its manifests do not name.
+#[test]
+fn every_feature_is_known_in_qemus_tree() {
+    for library in ["aio-sys", "executor"] {
+        let known = features(&format!("docs/qemu-tree/rust/{library}/Cargo.toml"));
+        let all = features(&format!("{library}/Cargo.toml"));
+        assert!(all.len() > 4, "{all:?}");
+        for feature in all {
+            assert!(
+                known.contains(&feature),
+                "{library} has `{feature}`, in QEMU's tree it has not"
+            );
+        }
+    }
+}
