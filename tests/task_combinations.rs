@@ -359,7 +359,9 @@ fn every_combination_of_a_tasks_life_ends_as_it_must() {
     });
     std::panic::set_hook(Box::new(|info| {
         // The panics of the cases are expected; those of the assertions are not.
-        let text = info.payload_as_str().unwrap_or("");
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("");
         if !text.ends_with("panics") {
             eprintln!("{info}");
         }

@@ -18,7 +18,7 @@ mod block;
 mod exports;
 #[cfg_attr(
     not(feature = "in-tree"),
-    allow(unreachable_pub, reason = "it is here to be compared with `versioned`")
+    allow(dead_code, unreachable_pub, reason = "it is here to be compared with `versioned`")
 )]
 pub(crate) mod linked;
 mod monitor;
