@@ -22,8 +22,12 @@ use serde_json::json;
 /// The most that the kernel takes at a time (`SCM_MAX_FD`).
 const MOST: usize = 253;
 
+/// Starts a server that has had a client: what its thread makes when it first needs it is there.
 fn start() -> TestServer {
-    TestServer::start(add_quick_commands)
+    let server = TestServer::start(add_quick_commands);
+    drop(server.client());
+    wait_until("the server lets go", || server.clients() == 0);
+    server
 }
 
 /// Sends bytes with `count` copies of the end of a pipe, and returns the other end.

@@ -77,16 +77,16 @@ impl Monitor {
 }
 
 struct Client {
-    // Before the membership: when that has gone, so has the socket.
+    // Before the membership: when that has gone, so have the socket and what came through it.
     transport: Transport,
+    /// What it has passed.
+    fds: Arc<ClientFds>,
     session: Session,
     /// The commands that run, in the order in which they were asked for, and what their replies need.
     running: Vec<(Ticket, Remote<Outcome>)>,
     state: State,
     monitor: Arc<Monitor>,
     membership: Membership,
-    /// What it has passed.
-    fds: Arc<ClientFds>,
 }
 
 enum State {
