@@ -146,7 +146,7 @@ fn the_generator_of_qemu_accepts_the_source_of_the_schema() {
         prototypes.contains(
             "Checksum *coroutine_fn qmp_x_file_checksum(const char *filename, bool has_algorithm, \
         Algorithm algorithm, bool has_offset, uint64_t offset, bool has_length, uint64_t length, \
-        const char *iothread, Error **errp);"
+        const char *iothread, const char *fdname, Error **errp);"
         ),
         "{prototypes}"
     );
