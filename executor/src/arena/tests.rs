@@ -210,7 +210,7 @@ fn tasks_of_an_executor_that_has_ended_take_each_others_cells() {
 
 #[test]
 fn a_reader_on_another_thread_sees_tasks_come_and_go_with_their_chunks() {
-    const ROUNDS: usize = if cfg!(miri) { 2 } else { 20 };
+    const ROUNDS: usize = if cfg!(miri) { 2 } else { 4 };
     let burst = if cfg!(miri) { 20 } else { (KEEP + 20) * IN_A_CHUNK };
     let mut fixture = Fixture::new();
     let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
